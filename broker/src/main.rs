@@ -1,0 +1,2 @@
+//! The `tenonmq` binary.
+fn main() {}
