@@ -1,0 +1,98 @@
+//! The file system as the store uses it, behind a trait so that tests can break it.
+//!
+//! [`RealFs`] is the operating system. [`FaultyFs`] is the same with faults switched on by a test: a full
+//! disk, a failing `fsync`, the n-th create that fails. Files themselves are plain [`File`]s, because they
+//! are mapped; only what can fail in an interesting way goes through the trait.
+
+mod faulty;
+mod real;
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+pub use faulty::{Fault, FaultyFs, Op};
+pub use real::RealFs;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Existing file, for reading only.
+    Read,
+    /// Existing file, for reading and writing.
+    ReadWrite,
+    /// New file, for reading and writing; fails when it exists.
+    CreateNew,
+    /// Existing or new file, for reading and writing; content is kept.
+    CreateOrOpen,
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone)]
+pub struct DirEntry {
+    /// Last component of the path. Names that are not UTF-8 are left out of listings.
+    pub name: String,
+    /// True for a directory.
+    pub is_dir: bool,
+    /// Length in bytes.
+    pub len: u64,
+    /// Time of the last modification.
+    pub modified: SystemTime,
+}
+
+/// Space of one partition, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Size of the partition.
+    pub total: u64,
+    /// What an unprivileged process may still take.
+    pub available: u64,
+}
+
+impl Space {
+    /// Used share of the partition in percent, 0 to 100.
+    pub fn used_percent(&self) -> u8 {
+        let used = self.total.saturating_sub(self.available);
+        let percent = u128::from(used) * 100 / u128::from(self.total.max(1));
+        u8::try_from(percent).unwrap_or(100)
+    }
+}
+
+/// Operations on files and directories. All are blocking.
+pub trait FileSystem: Send + Sync + 'static {
+    /// Opens or creates a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File>;
+    /// Reserves blocks for `offset..offset + len`, growing the file if it ends before. Existing bytes stay, new ones read as zero.
+    /// After success a write to that range, mapped or not, cannot fail for want of space.
+    fn preallocate(&self, file: &File, path: &Path, offset: u64, len: u64) -> io::Result<()>;
+    /// Sets the length without reserving blocks.
+    fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()>;
+    /// Makes the content of a file durable (`fdatasync`), mapped writes included.
+    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Whole content of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Replaces the content of a file in place, creating it if needed. Not synced.
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// Renames within one file system, replacing the target.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file. Its mapping, if any, stays readable.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory and all below it.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Creates a directory and its parents; an existing one is fine.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Entries of a directory, sorted by name. A missing directory is an empty one.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Whether a file or directory exists.
+    fn exists(&self, path: &Path) -> bool;
+    /// Space of the partition that holds `path`.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+}
+
+/// True when an error says that the disk (or the quota) is full.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

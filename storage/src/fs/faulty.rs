@@ -1,0 +1,177 @@
+//! A file system that fails on request, for tests.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use parking_lot::Mutex;
+
+use super::{DirEntry, FileSystem, OpenMode, RealFs, Space};
+
+/// Kinds of operation that [`FaultyFs`] can make fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Opening an existing file.
+    Open,
+    /// Creating a file.
+    Create,
+    /// Reserving blocks.
+    Preallocate,
+    /// Making a file durable.
+    Sync,
+    /// Making a directory durable.
+    SyncDir,
+    /// Renaming.
+    Rename,
+    /// Removing a file or directory.
+    Remove,
+    /// Writing a whole file, or setting its length.
+    Write,
+}
+
+/// When and how an operation fails.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// This many calls still succeed first.
+    pub after: u64,
+    /// This many calls fail then; `u64::MAX` for all.
+    pub times: u64,
+    /// What the failing calls answer.
+    pub kind: io::ErrorKind,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    faults: HashMap<Op, Fault>,
+    calls: HashMap<Op, u64>,
+    space: Option<Space>,
+}
+
+/// The real file system with faults in it. Without a fault set it behaves as [`RealFs`].
+#[derive(Debug, Default)]
+pub struct FaultyFs {
+    plan: Mutex<Plan>,
+}
+
+impl FaultyFs {
+    /// A file system without faults yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes every further `op` fail with `kind`.
+    pub fn fail(&self, op: Op, kind: io::ErrorKind) {
+        self.fail_with(op, Fault { after: 0, times: u64::MAX, kind });
+    }
+
+    /// Makes `op` fail as `fault` says, counted from now.
+    pub fn fail_with(&self, op: Op, fault: Fault) {
+        self.plan.lock().faults.insert(op, fault);
+    }
+
+    /// Ends the fault of `op`.
+    pub fn heal(&self, op: Op) {
+        self.plan.lock().faults.remove(&op);
+    }
+
+    /// Makes [`FileSystem::space`] answer this instead of the truth; `None` for the truth.
+    pub fn set_space(&self, space: Option<Space>) {
+        self.plan.lock().space = space;
+    }
+
+    /// How often `op` was asked for, failed calls included.
+    pub fn calls(&self, op: Op) -> u64 {
+        self.plan.lock().calls.get(&op).copied().unwrap_or(0)
+    }
+
+    fn check(&self, op: Op) -> io::Result<()> {
+        let mut plan = self.plan.lock();
+        *plan.calls.entry(op).or_default() += 1;
+        let Some(fault) = plan.faults.get_mut(&op) else { return Ok(()) };
+        if fault.after > 0 {
+            fault.after -= 1;
+            return Ok(());
+        }
+        if fault.times == 0 {
+            return Ok(());
+        }
+        if fault.times != u64::MAX {
+            fault.times -= 1;
+        }
+        Err(io::Error::new(fault.kind, format!("injected fault: {op:?}")))
+    }
+}
+
+impl FileSystem for FaultyFs {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
+        let creates = match mode {
+            OpenMode::CreateNew => true,
+            OpenMode::CreateOrOpen => !path.exists(),
+            OpenMode::Read | OpenMode::ReadWrite => false,
+        };
+        self.check(if creates { Op::Create } else { Op::Open })?;
+        RealFs.open(path, mode)
+    }
+
+    fn preallocate(&self, file: &File, path: &Path, offset: u64, len: u64) -> io::Result<()> {
+        self.check(Op::Preallocate)?;
+        RealFs.preallocate(file, path, offset, len)
+    }
+
+    fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
+        self.check(Op::Write)?;
+        RealFs.set_len(file, path, len)
+    }
+
+    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.check(Op::Sync)?;
+        RealFs.sync_data(file, path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.check(Op::SyncDir)?;
+        RealFs.sync_dir(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        RealFs.read(path)
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.check(Op::Write)?;
+        RealFs.write(path, content)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check(Op::Rename)?;
+        RealFs.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.check(Op::Remove)?;
+        RealFs.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.check(Op::Remove)?;
+        RealFs.remove_dir_all(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        RealFs.create_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        RealFs.list(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        RealFs.exists(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let planned = self.plan.lock().space;
+        planned.map_or_else(|| RealFs.space(path), Ok)
+    }
+}
