@@ -1,0 +1,295 @@
+//! The property text of a message: `name \x01 value \x02` repeated.
+//!
+//! Apache keeps properties in a Java `HashMap` and writes them in its iteration order. We keep them in the order of
+//! their arrival and write them in that same order of buckets, so that a record has the bytes Apache would have stored.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+/// Separates a name from its value.
+pub const NAME_END: u8 = 1;
+/// Ends a property.
+pub const VALUE_END: u8 = 2;
+
+/// Above this many entries duplicates are looked up by hashing instead of comparing.
+const LINEAR_LIMIT: usize = 32;
+
+/// The table that Apache would hold the properties in; it decides the order of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// Text went through Apache's parser: 128 buckets. Everything that clients send.
+    Parsed,
+    /// A message that the broker makes from nothing: 16 buckets (op records, pop check points and acks).
+    Fresh,
+}
+
+impl Table {
+    /// Buckets of the table once it holds `entries`; Java doubles it above three quarters.
+    fn buckets(self, entries: usize) -> u32 {
+        let mut buckets: u32 = match self {
+            Self::Parsed => 128,
+            Self::Fresh => 16,
+        };
+        while entries as u64 * 4 > u64::from(buckets) * 3 {
+            buckets *= 2;
+        }
+        buckets
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Property<'a> {
+    hash: i32,
+    name: Cow<'a, str>,
+    value: Cow<'a, str>,
+}
+
+/// The properties of one message, in order of arrival; names are unique.
+#[derive(Debug, Clone, Default)]
+pub struct Properties<'a> {
+    entries: SmallVec<[Property<'a>; 12]>,
+}
+
+impl<'a> Properties<'a> {
+    /// No properties.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads a property text. Nothing is an error: pieces without name or value are dropped, the last of two values
+    /// for one name wins, the last separator may be missing. That is what Apache's parser does.
+    pub fn parse(text: &'a str) -> Self {
+        let mut parsed = Self::new();
+        let mut index = None;
+        for (name, value) in pairs(text) {
+            let hash = java_hash(name);
+            let found = match &mut index {
+                None => parsed.position(hash, name),
+                Some(index) => position_or_insert(index, name, parsed.entries.len()),
+            };
+            match found.and_then(|at| parsed.entries.get_mut(at)) {
+                Some(entry) => entry.value = Cow::Borrowed(value),
+                None => parsed.entries.push(Property { hash, name: Cow::Borrowed(name), value: Cow::Borrowed(value) }),
+            }
+            if index.is_none() && parsed.entries.len() > LINEAR_LIMIT {
+                index = Some(parsed.build_index());
+            }
+        }
+        parsed
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.entries.iter().find(|entry| entry.name == name).map(|entry| &*entry.value)
+    }
+
+    /// Whether `name` is set.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Whether `name` holds `true` in any case, as Java reads booleans.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// The value of `name` as a number; `None` when it is absent or not one.
+    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.get(name)?.parse().ok()
+    }
+
+    /// Sets `name`. A name that was there keeps its place.
+    pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
+        let (name, value) = (name.into(), value.into());
+        let hash = java_hash(&name);
+        match self.position(hash, &name).and_then(|at| self.entries.get_mut(at)) {
+            Some(entry) => entry.value = value,
+            None => self.entries.push(Property { hash, name, value }),
+        }
+    }
+
+    /// Takes `name` out and returns what it held.
+    pub fn remove(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let at = self.entries.iter().position(|entry| entry.name == name)?;
+        Some(self.entries.remove(at).value)
+    }
+
+    /// Number of properties.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Names and values in order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|entry| (&*entry.name, &*entry.value))
+    }
+
+    /// Appends the text in the order of Apache's 128-bucket table.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        self.encode_as(Table::Parsed, out);
+    }
+
+    /// Appends the text in the order of the given table. Transient properties are left out.
+    pub fn encode_as(&self, table: Table, out: &mut Vec<u8>) {
+        let mask = table.buckets(self.entries.len()) - 1;
+        let mut order: SmallVec<[(u32, u32); 32]> =
+            self.entries.iter().zip(0u32..).map(|(entry, at)| (bucket(entry.hash, mask), at)).collect();
+        order.sort_unstable();
+        for entry in order.iter().filter_map(|&(_, at)| self.entries.get(at as usize)) {
+            if !entry.name.starts_with(names::TRANSIENT_PREFIX) {
+                out.extend_from_slice(entry.name.as_bytes());
+                out.push(NAME_END);
+                out.extend_from_slice(entry.value.as_bytes());
+                out.push(VALUE_END);
+            }
+        }
+    }
+
+    /// The same properties, owning their text.
+    pub fn into_owned(self) -> Properties<'static> {
+        let own = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        Properties {
+            entries: self
+                .entries
+                .into_iter()
+                .map(|entry| Property { hash: entry.hash, name: own(entry.name), value: own(entry.value) })
+                .collect(),
+        }
+    }
+
+    fn position(&self, hash: i32, name: &str) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.hash == hash && entry.name == name)
+    }
+
+    /// Where each name stands; only text that was parsed, so every name is borrowed.
+    fn build_index(&self) -> HashMap<&'a str, usize> {
+        let borrowed = self.entries.iter().enumerate().filter_map(|(at, entry)| match entry.name {
+            Cow::Borrowed(name) => Some((name, at)),
+            Cow::Owned(_) => None,
+        });
+        borrowed.collect()
+    }
+}
+
+fn position_or_insert<'a>(index: &mut HashMap<&'a str, usize>, name: &'a str, end: usize) -> Option<usize> {
+    let at = *index.entry(name).or_insert(end);
+    (at < end).then_some(at)
+}
+
+fn bucket(hash: i32, mask: u32) -> u32 {
+    let hash = hash as u32;
+    (hash ^ (hash >> 16)) & mask
+}
+
+/// Names and values of a property text, duplicates included, by the rules of [`Properties::parse`].
+pub fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split('\u{2}').filter(|piece| piece.len() >= 3).filter_map(|piece| {
+        let (name, value) = piece.split_once('\u{1}')?;
+        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+    })
+}
+
+/// One value out of a property text without parsing all of it. The last one wins.
+pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    pairs(text).filter(|&(found, _)| found == name).last().map(|(_, value)| value)
+}
+
+/// Java's `String.hashCode`: over UTF-16 units.
+pub fn java_hash(text: &str) -> i32 {
+    let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    if text.is_ascii() {
+        text.bytes().fold(0, |hash, byte| step(hash, u16::from(byte)))
+    } else {
+        text.encode_utf16().fold(0, step)
+    }
+}
+
+/// The consume queue's code for a `TAGS` value: its Java hash, 0 without tags.
+pub fn tags_code(tags: Option<&str>) -> i64 {
+    i64::from(tags.map_or(0, java_hash))
+}
+
+/// Names with a meaning to brokers and clients. Origin: `MessageConst`.
+pub mod names {
+    macro_rules! names {
+        ($($constant:ident = $text:literal, $doc:literal;)*) => {
+            $(#[doc = $doc] pub const $constant: &str = $text;)*
+            /// Names that gRPC user properties may not use (Apache's `STRING_HASH_SET` has nearly all of these).
+            pub const ALL: &[&str] = &[$($text),*];
+        };
+    }
+    names! {
+        KEYS = "KEYS", "Index keys, separated by one space.";
+        TAGS = "TAGS", "The tag that subscriptions filter by.";
+        WAIT = "WAIT", "`false`: do not wait for flush or replica.";
+        DELAY = "DELAY", "Delay level, 1 to 18.";
+        RETRY_TOPIC = "RETRY_TOPIC", "Original topic of a retried message.";
+        REAL_TOPIC = "REAL_TOPIC", "Target topic of a half, delayed or timer message.";
+        REAL_QID = "REAL_QID", "Target queue of a half, delayed or timer message.";
+        TRAN_MSG = "TRAN_MSG", "`true`: a half message.";
+        PGROUP = "PGROUP", "Producer group, whom the transaction check asks.";
+        MIN_OFFSET = "MIN_OFFSET", "Set by consumers from the pull answer.";
+        MAX_OFFSET = "MAX_OFFSET", "Set by consumers from the pull answer.";
+        BUYER_ID = "BUYER_ID", "Legacy.";
+        ORIGIN_MESSAGE_ID = "ORIGIN_MESSAGE_ID", "First offset id of a retried message.";
+        TRANSFER_FLAG = "TRANSFER_FLAG", "Legacy.";
+        CORRECTION_FLAG = "CORRECTION_FLAG", "Legacy.";
+        MQ2_FLAG = "MQ2_FLAG", "Legacy.";
+        RECONSUME_TIME = "RECONSUME_TIME", "Moved to a header when a consumer sends to its retry topic.";
+        MAX_RECONSUME_TIMES = "MAX_RECONSUME_TIMES", "Moved to a header when a consumer sends to its retry topic.";
+        MSG_REGION = "MSG_REGION", "The broker's region.";
+        TRACE_ON = "TRACE_ON", "Whether clients trace.";
+        UNIQ_KEY = "UNIQ_KEY", "The client's message id, also the transaction id.";
+        EXTEND_UNIQ_INFO = "EXTEND_UNIQ_INFO", "Commercial; kept.";
+        DUP_INFO = "DUP_INFO", "Commercial; kept.";
+        CONSUME_START_TIME = "CONSUME_START_TIME", "Consumer-local.";
+        INNER_NUM = "INNER_NUM", "Messages in an inner batch.";
+        INNER_BASE = "INNER_BASE", "Queue offset of the first message of an inner batch.";
+        CHECK_IMMUNITY_TIME_IN_SECONDS = "CHECK_IMMUNITY_TIME_IN_SECONDS", "Age below which a half message is not checked.";
+        TRAN_PREPARED_QUEUE_OFFSET = "TRAN_PREPARED_QUEUE_OFFSET", "Half-queue offset of the first copy of a half message.";
+        TRANSACTION_ID = "__transactionId__", "Transaction id.";
+        TRANSACTION_CHECK_TIMES = "TRANSACTION_CHECK_TIMES", "Checks made of a half message.";
+        INSTANCE_ID = "INSTANCE_ID", "Namespace.";
+        CORRELATION_ID = "CORRELATION_ID", "Pairs a reply with its request.";
+        REPLY_TO_CLIENT = "REPLY_TO_CLIENT", "Client id that a reply goes to.";
+        TTL = "TTL", "How long a requester waits, in milliseconds.";
+        ARRIVE_TIME = "ARRIVE_TIME", "When a request or reply arrived.";
+        PUSH_REPLY_TIME = "PUSH_REPLY_TIME", "When the broker pushed a reply.";
+        MSG_TYPE = "MSG_TYPE", "`reply` for replies.";
+        CLUSTER = "CLUSTER", "The broker's cluster.";
+        POP_CK = "POP_CK", "Receipt handle of a popped message.";
+        POP_CK_OFFSET = "POP_CK_OFFSET", "Queue offset in a receipt handle.";
+        FIRST_POP_TIME = "1ST_POP_TIME", "When a message was popped first.";
+        SHARDING_KEY = "__SHARDINGKEY", "FIFO message group.";
+        FORWARD_QUEUE_ID = "PROPERTY_FORWARD_QUEUE_ID", "Slave acting as master.";
+        REDIRECT = "REDIRECT", "Slave acting as master.";
+        INNER_MULTI_DISPATCH = "INNER_MULTI_DISPATCH", "Light queues that the message also belongs to.";
+        INNER_MULTI_QUEUE_OFFSET = "INNER_MULTI_QUEUE_OFFSET", "Its offsets there.";
+        TRACE_CONTEXT = "TRACE_CONTEXT", "Tracing of gRPC clients.";
+        TIMER_DELAY_SEC = "TIMER_DELAY_SEC", "Delay in seconds.";
+        TIMER_DELIVER_MS = "TIMER_DELIVER_MS", "Delivery time.";
+        TIMER_DELAY_MS = "TIMER_DELAY_MS", "Delay in milliseconds.";
+        TIMER_ENQUEUE_MS = "TIMER_ENQUEUE_MS", "When a timer message was put on the wheel.";
+        TIMER_DEQUEUE_MS = "TIMER_DEQUEUE_MS", "When it was taken off.";
+        TIMER_ROLL_TIMES = "TIMER_ROLL_TIMES", "How often it was put back.";
+        TIMER_OUT_MS = "TIMER_OUT_MS", "When it is due.";
+        TIMER_DEL_UNIQKEY = "TIMER_DEL_UNIQKEY", "Timer message to delete.";
+        TIMER_DELAY_LEVEL = "TIMER_DELAY_LEVEL", "Delay level turned into a timer.";
+        BORN_HOST = "__BORNHOST", "Original host of a message that came through a proxy.";
+        BORN_TIMESTAMP = "BORN_TIMESTAMP", "Original time of a message that came through a proxy.";
+        CRC32 = "__CRC32#", "Checksum of the whole record.";
+        DLQ_ORIGIN_TOPIC = "DLQ_ORIGIN_TOPIC", "Topic of a dead letter.";
+        DLQ_ORIGIN_MESSAGE_ID = "DLQ_ORIGIN_MESSAGE_ID", "Id of a dead letter.";
+    }
+    /// Delivery time of commercial clients; only tells message types apart.
+    pub const START_DELIVER_TIME: &str = "__STARTDELIVERTIME";
+    /// Properties with this prefix are never stored.
+    pub const TRANSIENT_PREFIX: &str = "__RMQ.TRANSIENT.";
+}
