@@ -1,1 +1,3 @@
-//! broker of TenonMQ.
+//! The broker of TenonMQ.
+
+pub mod config;

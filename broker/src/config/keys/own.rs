@@ -1,0 +1,19 @@
+//! The keys that upstream does not have: the roles of one process, and the limits of its front end.
+
+use super::Default::{Fixed, Unset};
+use super::Kind::{Bool, Choice, Int, Long, Text};
+use super::{Key, key};
+
+/// Every key of our own, in alphabetical order.
+pub(super) const KEYS: &[Key] = &[
+    key("advertisedAddressCheckTimeoutMillis", Int, Fixed("1000")),
+    key("brokerEnable", Bool, Fixed("true")),
+    key("namesrvBindAddress", Text, Unset),
+    key("namesrvEnable", Choice(&["auto", "true", "false"]), Fixed("auto")),
+    key("namesrvListenPort", Int, Fixed("9876")),
+    key("remotingFrameMaxLength", Int, Fixed("16777216")),
+    key("remotingMaxConnections", Int, Fixed("20000")),
+    key("remotingOutboxMaxBytes", Long, Fixed("67108864")),
+    key("remotingWorkerThreads", Int, Fixed("0")),
+    key("shutdownTimeoutMillis", Int, Fixed("5000")),
+];

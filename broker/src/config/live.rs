@@ -1,0 +1,150 @@
+//! The configuration of a running program: read without a lock, changed as a whole.
+//!
+//! Invariant: the typed snapshot is what [`Config::build`] makes of the values beside it. A change that
+//! does not give a valid configuration changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::keys::{self, Area};
+use super::model::Config;
+use super::properties;
+use super::values::{ConfigError, Machine, Source, Values};
+
+/// One key whose value a request changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The key.
+    pub key: &'static str,
+    /// What it amounted to before.
+    pub from: String,
+    /// What it is now.
+    pub to: String,
+}
+
+/// Snapshot, values and the count of changes.
+#[derive(Debug)]
+pub struct LiveConfig {
+    current: ArcSwap<Config>,
+    machine: Machine,
+    values: Mutex<Versioned>,
+}
+
+#[derive(Debug)]
+struct Versioned {
+    values: Values,
+    changes: u64,
+}
+
+/// Keys of the process that another process must not be able to change (upstream's own list).
+const NEVER: &[&str] = &["configBlackList", "brokerConfigPath", "rocketmqHome", "configStorePath", "kvConfigPath"];
+
+impl LiveConfig {
+    /// Starts from what [`super::load`] found.
+    #[must_use]
+    pub fn new(config: Config, values: Values, machine: Machine) -> Self {
+        Self { current: ArcSwap::from_pointee(config), machine, values: Mutex::new(Versioned { values, changes: 0 }) }
+    }
+
+    /// The configuration at this moment. Cheap; keep it no longer than one request.
+    #[must_use]
+    pub fn load(&self) -> Arc<Config> {
+        self.current.load_full()
+    }
+
+    /// How many requests have changed something: the counter of the version that readers are told.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.values.lock().changes
+    }
+
+    /// Every key of the broker with what it amounts to.
+    ///
+    /// Answers GET_BROKER_CONFIG (26).
+    #[must_use]
+    pub fn get_all(&self) -> BTreeMap<String, String> {
+        let areas = [Area::Store, Area::Broker, Area::Network, Area::Own];
+        let mut all = self.values.lock().values.all_effective(&areas, &self.machine);
+        let config = self.load();
+        all.insert("haListenPort".into(), config.identity.ha_port.to_string());
+        all
+    }
+
+    /// Every key of the name-server role with what it amounts to.
+    ///
+    /// Answers GET_NAMESRV_CONFIG (319).
+    #[must_use]
+    pub fn get_all_of_name_server(&self) -> BTreeMap<String, String> {
+        let areas = [Area::NameServer, Area::Network];
+        let mut all = self.values.lock().values.all_effective(&areas, &self.machine);
+        let config = self.load();
+        let config = &config.name_server;
+        all.insert("listenPort".into(), config.port.to_string());
+        all.insert("bindAddress".into(), config.bind.to_string());
+        all.insert("kvConfigPath".into(), config.kv_path.display().to_string());
+        let never = "configBlackList;configStorePath;kvConfigPath";
+        all.insert("configBlackList".into(), never.into());
+        all
+    }
+
+    /// [`LiveConfig::get_all`] as the text of the answer, one `key=value` a line without escapes.
+    #[must_use]
+    pub fn text_of(all: &BTreeMap<String, String>) -> String {
+        let lines = all.iter().map(|(key, value)| format!("{key}={value}\n"));
+        lines.collect()
+    }
+
+    /// Changes what the text names. Keys that nobody knows are ignored, as upstream does.
+    ///
+    /// Answers UPDATE_BROKER_CONFIG (25) and UPDATE_NAMESRV_CONFIG (318). All or nothing.
+    ///
+    /// # Errors
+    /// [`ConfigError::Refused`] when a key is on the black list, [`ConfigError::BadValue`] or
+    /// [`ConfigError::Conflict`] when the outcome would not be valid, [`ConfigError::Usage`] when the text
+    /// is not properties.
+    pub fn apply(&self, text: &str) -> Result<Vec<Changed>, ConfigError> {
+        let entries = properties::parse(text).map_err(|e| ConfigError::Usage(e.to_string()))?;
+        let mut held = self.values.lock();
+        let refused = self.refused(&held.values);
+        if let Some(entry) = entries.iter().find(|entry| refused.contains(&entry.key)) {
+            let key = entry.key.clone();
+            return Err(ConfigError::Refused { key });
+        }
+        let mut values = held.values.clone();
+        let mut touched = Vec::new();
+        for entry in &entries {
+            if let Some(key) = keys::find(&entry.key) {
+                values.set(key, &entry.value, Source::Update);
+                touched.push(key);
+            }
+        }
+        let config = Config::build(&values, &self.machine)?;
+        touched.sort_by_key(|key| key.name);
+        touched.dedup_by_key(|key| key.name);
+        let changed: Vec<Changed> = touched
+            .into_iter()
+            .map(|key| Changed {
+                key: key.name,
+                from: held.values.effective(key, &self.machine).unwrap_or_default(),
+                to: values.effective(key, &self.machine).unwrap_or_default(),
+            })
+            .filter(|change| change.from != change.to)
+            .collect();
+        if !changed.is_empty() {
+            held.values = values;
+            held.changes += 1;
+            self.current.store(Arc::new(config));
+        }
+        Ok(changed)
+    }
+
+    fn refused(&self, values: &Values) -> Vec<String> {
+        let configured =
+            keys::find("configBlackList").and_then(|key| values.effective(key, &self.machine)).unwrap_or_default();
+        let configured = configured.split(';').map(|key| key.trim().to_owned());
+        configured.chain(NEVER.iter().map(|&key| key.to_owned())).filter(|key| !key.is_empty()).collect()
+    }
+}

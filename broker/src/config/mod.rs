@@ -1,0 +1,38 @@
+//! What the program will do, as typed values, and the way from files, environment and flags to it.
+//!
+//! ```text
+//! defaults < configuration file < environment < flags        who wins
+//!      └───────────┬───────────────────────┘
+//!            [`Values`]        text by key, with the source of each           (what was said)
+//!                │ build
+//!            [`Config`]        durations, sizes, paths, addresses, checked    (what will be done)
+//!                │
+//!            [`LiveConfig`]    both of them together, changed as one while running
+//! ```
+//!
+//! Keys are Apache RocketMQ's, so its files work as they are ([`keys`]). A key that upstream knows and
+//! this program has no use for is accepted; one that nobody knows is a warning that names the nearest
+//! known one.
+//!
+//! Invariant: a `Config` exists only if every value with an effect is valid; nothing downstream checks again.
+
+mod build;
+pub mod keys;
+mod live;
+mod load;
+mod model;
+pub mod properties;
+mod read;
+mod toml;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use live::{Changed, LiveConfig};
+pub use load::{FileText, Input, Loaded, Warning, load};
+pub use model::{
+    Clients, Config, Filters, Identity, Messages, NameServer, Offsets, Polling, Pop, Pull, Registration, Remoting,
+    Roles, Topics, Transactions,
+};
+pub use values::{ConfigError, Given, Machine, Source, Values};

@@ -1,0 +1,288 @@
+//! The typed configuration. Each field says its upstream key, unit, default and bound.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that can be configured, grouped by who uses it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who this broker is.
+    pub identity: Identity,
+    /// Which parts of the program run.
+    pub roles: Roles,
+    /// The name-server role.
+    pub name_server: NameServer,
+    /// How this broker makes itself known to name servers.
+    pub registration: Registration,
+    /// Topics and subscription groups.
+    pub topics: Topics,
+    /// What may be sent.
+    pub messages: Messages,
+    /// How much one pull returns.
+    pub pull: Pull,
+    /// Requests that wait for messages.
+    pub polling: Polling,
+    /// Pop consumption.
+    pub pop: Pop,
+    /// Property filters.
+    pub filters: Filters,
+    /// Half messages and their checks.
+    pub transactions: Transactions,
+    /// Consumer offsets.
+    pub offsets: Offsets,
+    /// Connected clients and their groups.
+    pub clients: Clients,
+    /// Sockets and their limits.
+    pub remoting: Remoting,
+    /// Where the data is. `storePathRootDir`.
+    pub data_directory: PathBuf,
+    /// How long an ordered shutdown may take. `shutdownTimeoutMillis`, default 5 s.
+    pub shutdown_timeout: Duration,
+}
+
+/// Who this broker is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `brokerClusterName`, default `DefaultCluster`. Also the name of a topic.
+    pub cluster: String,
+    /// `brokerName`, default the machine's name. Masters and slaves of one data share it.
+    pub name: String,
+    /// `brokerId`; 0 is the master.
+    pub id: i64,
+    /// `brokerIP1`: what clients are told, when somebody set it. A name is allowed as well as an address.
+    pub advertised: Option<String>,
+    /// `brokerIP2`: what slaves are told, when somebody set it.
+    pub advertised_for_slaves: Option<String>,
+    /// `listenPort`, default 10911; 0 lets the system choose.
+    pub port: u16,
+    /// `haListenPort`, default `listenPort` + 1.
+    pub ha_port: u16,
+    /// `bindAddress`, default 0.0.0.0.
+    pub bind: IpAddr,
+    /// `regionId`, default `DefaultRegion`; told in the answer to a send.
+    pub region: String,
+    /// `brokerPermission`: 4 read, 2 write; default 6.
+    pub permission: u32,
+}
+
+/// Which parts of the program run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// `brokerEnable`, default true.
+    pub broker: bool,
+    /// `namesrvEnable`, default `auto`: true unless `namesrvAddr` names another name server.
+    pub name_server: bool,
+}
+
+/// The name-server role.
+#[derive(Debug, Clone)]
+pub struct NameServer {
+    /// `namesrvListenPort`, default 9876. Without the broker role, `listenPort` counts as well.
+    pub port: u16,
+    /// `namesrvBindAddress`, default `bindAddress`.
+    pub bind: IpAddr,
+    /// `kvConfigPath`, default `kvConfig.json` below the data directory.
+    pub kv_path: PathBuf,
+    /// `orderMessageEnable`, default false: a route carries the topic's order configuration.
+    pub order_messages: bool,
+    /// `returnOrderTopicConfigToBroker`, default true.
+    pub return_order_config: bool,
+    /// `supportActingMaster`, default false.
+    pub acting_master: bool,
+    /// `enableTopicList`, default true: topics of one cluster may be listed.
+    pub topic_list: bool,
+    /// `enableAllTopicList`, default true.
+    pub all_topic_list: bool,
+    /// `deleteTopicWithBrokerRegistration`, default false: a full registration removes what it lacks.
+    pub delete_missing_topics: bool,
+    /// `needWaitForService`, default false: no routes until `wait` has passed since the start.
+    pub wait_before_routes: Option<Duration>,
+    /// `scanNotActiveBrokerInterval`, in milliseconds, default 5 s.
+    pub scan_interval: Duration,
+}
+
+/// How this broker makes itself known to name servers.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// `namesrvAddr`: `host:port`, separated by `;`. Name servers elsewhere, not the embedded one.
+    pub name_servers: Vec<String>,
+    /// `registerNameServerPeriod`, in milliseconds, default 30 s; taken to 10 s … 60 s.
+    pub period: Duration,
+    /// `registerBrokerTimeoutMills`, default 24 s.
+    pub timeout: Duration,
+    /// `enableSlaveActingMaster`, default false.
+    pub acting_master: bool,
+    /// `brokerNotActiveTimeoutMillis`, default 10 s; told to name servers when `acting_master`.
+    pub not_active_timeout: Duration,
+    /// `advertisedAddressCheckTimeoutMillis`, default 1 s: how long the self-check at start may take.
+    pub address_check_timeout: Duration,
+}
+
+/// Topics and subscription groups.
+#[derive(Debug, Clone)]
+pub struct Topics {
+    /// `autoCreateTopicEnable`, default true.
+    pub auto_create: bool,
+    /// `autoCreateSubscriptionGroup`, default true.
+    pub auto_create_groups: bool,
+    /// `defaultTopicQueueNums`, default 8: queues of `TBW102` and upper bound for auto-created topics.
+    pub default_queues: u32,
+    /// `clusterTopicEnable`, default true: writable topic with the cluster's name.
+    pub cluster_topic: bool,
+    /// `brokerTopicEnable`, default true: writable topic with the broker's name.
+    pub broker_topic: bool,
+    /// `traceTopicEnable`, default false.
+    pub trace_topic: bool,
+    /// `msgTraceTopicName`, default `RMQ_SYS_TRACE_TOPIC`.
+    pub trace_topic_name: String,
+    /// `validateSystemTopicWhenUpdateTopic`, default true: system topics may not be created or changed.
+    pub protect_system_topics: bool,
+    /// `clearRetryTopicWhenDeleteTopic`, default true.
+    pub delete_retry_topics: bool,
+}
+
+/// What may be sent.
+#[derive(Debug, Clone)]
+pub struct Messages {
+    /// `maxMessageSize`, default 4 MiB: body bytes.
+    pub max_body: u32,
+    /// `rejectTransactionMessage`, default false.
+    pub reject_transactions: bool,
+    /// `recallMessageEnable`, default false.
+    pub recall: bool,
+    /// `startAcceptSendRequestTimeStamp`, ms since the epoch, default 0: earlier sends are refused.
+    pub accept_from_ms: i64,
+    /// `messageDelayLevel`, default `1s 5s … 2h`: the delay of level 1, 2, ….
+    pub delay_levels: Vec<Duration>,
+    /// `messageDelayLevel` as configured; it goes to clients in this form.
+    pub delay_levels_text: String,
+    /// `timerWheelEnable`, default true: messages may ask for a time instead of a level.
+    pub timers: bool,
+    /// `timerMaxDelaySec`, default three days.
+    pub max_timer_delay: Duration,
+    /// `traceOn`, default true; told in the answer to a send.
+    pub trace_on: bool,
+}
+
+/// How much one pull returns.
+#[derive(Debug, Clone)]
+pub struct Pull {
+    /// `maxTransferCountOnMessageInMemory`, default 32.
+    pub max_count: u32,
+    /// `maxTransferBytesOnMessageInMemory`, default 256 KiB.
+    pub max_bytes: u32,
+    /// `maxTransferCountOnMessageInDisk`, default 8: for records that are no longer in memory.
+    pub max_count_on_disk: u32,
+    /// `maxTransferBytesOnMessageInDisk`, default 64 KiB.
+    pub max_bytes_on_disk: u32,
+    /// `maxFilterMessageSize`, default 16 000: queue entries looked at for one filtered pull.
+    pub max_scanned: u32,
+    /// `slaveReadEnable`, default false.
+    pub from_slave: bool,
+    /// `litePullMessageEnable`, default true.
+    pub lite: bool,
+    /// `defaultQueryMaxNum`, default 32: messages in the answer to a query by key.
+    pub max_query: u32,
+}
+
+/// Requests that wait for messages.
+#[derive(Debug, Clone)]
+pub struct Polling {
+    /// `longPollingEnable`, default true: as long as the client asks; otherwise `short`.
+    pub long: bool,
+    /// `shortPollingTimeMills`, default 1 s.
+    pub short: Duration,
+    /// `maxPopPollingSize`, default 100 000: waiting requests, all together.
+    pub max_waiting: u32,
+    /// `popPollingSize`, default 1024: waiting requests of one queue and group.
+    pub max_waiting_each: u32,
+}
+
+/// Pop consumption.
+#[derive(Debug, Clone)]
+pub struct Pop {
+    /// `enableRetryTopicV2`, default false.
+    pub retry_topic_v2: bool,
+    /// `retrieveMessageFromPopRetryTopicV1`, default true.
+    pub read_retry_topic_v1: bool,
+    /// `popFromRetryProbability`, in percent, default 20.
+    pub retry_probability: u32,
+    /// `reviveQueueNum`, default 8.
+    pub revive_queues: u32,
+    /// `defaultPopShareQueueNum`, default −1.
+    pub default_share_queues: i32,
+}
+
+/// Property filters.
+#[derive(Debug, Clone)]
+pub struct Filters {
+    /// `enablePropertyFilter`, default false: SQL expressions may be used.
+    pub sql: bool,
+    /// `filterSupportRetry`, default false: they apply to retry topics as well.
+    pub retry_topics: bool,
+}
+
+/// Half messages and their checks.
+#[derive(Debug, Clone)]
+pub struct Transactions {
+    /// `transactionTimeOut`, in milliseconds, default 6 s: age below which a half message is not checked.
+    pub immunity: Duration,
+    /// `transactionCheckInterval`, in milliseconds, default 30 s: between two checks of one half message.
+    pub check_interval: Duration,
+    /// `transactionCheckMax`, default 15: checks per message before it is parked.
+    pub max_checks: u32,
+    /// `transactionOpMsgMaxSize`, default 4096: bytes of offsets in one op record.
+    pub max_op_record: u32,
+    /// `transactionOpBatchInterval`, in milliseconds, default 3 s.
+    pub op_interval: Duration,
+}
+
+/// Consumer offsets.
+#[derive(Debug, Clone)]
+pub struct Offsets {
+    /// `flushConsumerOffsetInterval`, in milliseconds, default 5 s.
+    pub flush_interval: Duration,
+    /// `useServerSideResetOffset`, default true.
+    pub server_side_reset: bool,
+    /// `consumerOffsetUpdateVersionStep`, default 500: commits per step of the table's version.
+    pub version_step: u64,
+}
+
+/// Connected clients and their groups.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// `channelExpiredTimeout`, in milliseconds, default 120 s without a heartbeat.
+    pub expiry: Duration,
+    /// `subscriptionExpiredTimeout`, in milliseconds, default 600 s.
+    pub subscription_expiry: Duration,
+    /// `notifyConsumerIdsChangedEnable`, default true.
+    pub notify_changes: bool,
+    /// `rejectPullConsumerEnable`, default false.
+    pub reject_pull_consumers: bool,
+    /// `lockInStrictMode`, default false.
+    pub strict_locks: bool,
+    /// `disableConsumeIfConsumerReadSlowly`, default false.
+    pub disable_slow_groups: bool,
+    /// `consumerFallbehindThreshold`, default 16 GiB.
+    pub slow_group_bytes: u64,
+}
+
+/// Sockets and their limits.
+#[derive(Debug, Clone)]
+pub struct Remoting {
+    /// `remotingFrameMaxLength`, default 16 MiB: a longer frame closes its connection.
+    pub max_frame: usize,
+    /// `remotingMaxConnections`, default 20 000 a listener.
+    pub max_connections: usize,
+    /// `remotingOutboxMaxBytes`, default 64 MiB: a connection that leaves more unread is closed.
+    pub max_outbox: usize,
+    /// `serverChannelMaxIdleTimeSeconds`, default 120: without reading or writing.
+    pub idle: Duration,
+    /// `serverSocketBacklog`, default 1024: connections not yet accepted.
+    pub backlog: u32,
+    /// `remotingWorkerThreads`, default 0: as many as processors.
+    pub workers: usize,
+    /// `writeBufferHighWaterMark`, bytes; 0 leaves the choice to the program.
+    pub write_high_water: usize,
+}
