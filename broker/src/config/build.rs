@@ -8,6 +8,7 @@ use super::model::{
     Roles, Topics, Transactions,
 };
 use super::read::Reader;
+use super::store::store;
 use super::values::{ConfigError, Machine, Values};
 
 type Result<T> = std::result::Result<T, ConfigError>;
@@ -38,13 +39,15 @@ fn build(read: &Reader<'_>) -> Result<Config> {
     let registration = registration(read)?;
     let roles = roles(read, &registration)?;
     let data_directory = PathBuf::from(read.required("storePathRootDir")?);
+    let messages = messages(read)?;
     Ok(Config {
         identity: identity(read)?,
         name_server: name_server(read, roles, &data_directory)?,
         roles,
         registration,
         topics: topics(read)?,
-        messages: messages(read)?,
+        store: store(read, &data_directory, &messages.delay_levels)?,
+        messages,
         pull: pull(read)?,
         polling: polling(read)?,
         pop: pop(read)?,

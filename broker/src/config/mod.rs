@@ -23,6 +23,7 @@ mod load;
 mod model;
 pub mod properties;
 mod read;
+mod store;
 mod toml;
 mod values;
 

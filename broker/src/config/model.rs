@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tenonmq_storage::StoreConfig;
+
 /// Everything that can be configured, grouped by who uses it.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -35,7 +37,9 @@ pub struct Config {
     pub clients: Clients,
     /// Sockets and their limits.
     pub remoting: Remoting,
-    /// Where the data is. `storePathRootDir`.
+    /// The data directory's files, flushing and retention.
+    pub store: StoreConfig,
+    /// Where the data is. `storePathRootDir`; the same as `store.root`.
     pub data_directory: PathBuf,
     /// How long an ordered shutdown may take. `shutdownTimeoutMillis`, default 5 s.
     pub shutdown_timeout: Duration,

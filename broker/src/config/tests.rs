@@ -219,3 +219,23 @@ fn an_update_with_a_bad_value_or_a_black_listed_key_changes_nothing() {
     assert_eq!(live.load().identity.region, "DefaultRegion");
     assert_eq!(live.changes(), 0);
 }
+
+#[test]
+fn store_keys_become_the_settings_of_the_data_directory() {
+    let store = loaded(&Input::default()).config.store;
+    let defaults = tenonmq_storage::StoreConfig::new("data");
+    assert_eq!(format!("{store:?}"), format!("{defaults:?}"), "the defaults are upstream's");
+
+    let text = "storePathRootDir=/d\nstorePathCommitLog=/a,/b\nflushDiskType=sync_flush\ndeleteWhen=04;16\n\
+                fileReservedTime=1\ndiskMaxUsedSpaceRatio=99\nmaxMessageSize=1024";
+    let config = loaded(&file(text)).config;
+    assert_eq!(config.data_directory, config.store.root);
+    assert_eq!(config.store.commit_log_dirs, [std::path::Path::new("/a"), std::path::Path::new("/b")]);
+    assert_eq!(config.store.flush, tenonmq_storage::FlushPolicy::Sync);
+    assert_eq!(config.store.retention.delete_hours, [4, 16]);
+    assert_eq!(config.store.retention.reserved_time, Duration::from_secs(3600));
+    assert_eq!(config.store.retention.max_used_percent, 95);
+    assert_eq!(config.store.max_message_size, 1024);
+    assert!(error(&file("deleteWhen=24")).contains("hours of the day"));
+    assert!(error(&file("flushDiskType=SYNC")).contains("ASYNC_FLUSH or SYNC_FLUSH"));
+}
