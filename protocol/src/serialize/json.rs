@@ -1,0 +1,293 @@
+//! Scanning a JSON header in one pass.
+//!
+//! Made for this one object, and as tolerant as fastjson, which Apache's peers use: white space anywhere, single quotes,
+//! bare names as keys, numbers in quotes, any scalar as a field's value, unknown keys. Text is copied only where it has
+//! escapes.
+
+use super::scratch::{HeaderScratch, Span};
+use super::text::find_string_end;
+use crate::command::CommandView;
+use crate::error::DecodeError;
+use crate::fields::Fields;
+use crate::language::Language;
+
+/// Deepest nesting of a value.
+const MAX_DEPTH: usize = 16;
+
+/// Envelope fields while they are collected. Absent ones have Java's initial values.
+#[derive(Default)]
+struct Envelope {
+    code: i32,
+    version: i32,
+    opaque: i32,
+    flag: i32,
+    language: Language,
+    remark: Option<Span>,
+}
+
+/// Reads a JSON header.
+pub(crate) fn scan<'a>(header: &'a [u8], scratch: &'a mut HeaderScratch) -> Result<CommandView<'a>, DecodeError> {
+    let text = std::str::from_utf8(header).map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })?;
+    scratch.clear();
+    let mut scanner = Scanner { text, at: 0, scratch };
+    let mut envelope = Envelope::default();
+    scanner.object(|scanner, key| scanner.envelope_value(key, &mut envelope))?;
+    scanner.end()?;
+    let scratch: &'a HeaderScratch = scratch;
+    let remark = envelope.remark.map(|span| scratch.resolve(text, span)).filter(|remark| !remark.is_empty());
+    Ok(CommandView {
+        code: envelope.code,
+        language: envelope.language,
+        version: envelope.version,
+        opaque: envelope.opaque,
+        flag: envelope.flag,
+        remark,
+        fields: Fields::scanned(text, scratch),
+    })
+}
+
+struct Scanner<'t, 's> {
+    text: &'t str,
+    at: usize,
+    scratch: &'s mut HeaderScratch,
+}
+
+impl Scanner<'_, '_> {
+    fn envelope_value(&mut self, key: Span, envelope: &mut Envelope) -> Result<(), DecodeError> {
+        match self.scratch.resolve(self.text, key) {
+            "code" => envelope.code = self.number("code")?,
+            "version" => envelope.version = self.number("version")?,
+            "opaque" => envelope.opaque = self.number("opaque")?,
+            "flag" => envelope.flag = self.number("flag")?,
+            "language" => {
+                let name = self.value()?;
+                envelope.language =
+                    name.map_or(Language::Other, |name| Language::from_name(self.scratch.resolve(self.text, name)));
+            }
+            "remark" => envelope.remark = self.value()?,
+            "extFields" => return self.ext_fields(),
+            _ => drop(self.value()?),
+        }
+        Ok(())
+    }
+
+    fn ext_fields(&mut self) -> Result<(), DecodeError> {
+        match self.peek() {
+            Some(b'{') => self.object(|scanner, name| match scanner.value()? {
+                Some(value) => scanner.scratch.push(scanner.text, name, value),
+                None => Ok(()),
+            }),
+            Some(b'n') => self.value().map(drop),
+            _ => Err(self.expected("an object of extFields")),
+        }
+    }
+
+    /// Reads an object; `entry` is called behind each key's colon and reads the value.
+    fn object(&mut self, mut entry: impl FnMut(&mut Self, Span) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
+        self.skip_space();
+        self.eat(b'{', "an object")?;
+        loop {
+            self.skip_space();
+            match self.peek() {
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b',') => self.at += 1,
+                Some(_) => {
+                    let key = self.key()?;
+                    self.skip_space();
+                    self.eat(b':', "a colon")?;
+                    self.skip_space();
+                    entry(self, key)?;
+                    self.skip_space();
+                    if !matches!(self.peek(), Some(b',' | b'}')) {
+                        return Err(self.expected("a comma or the end of the object"));
+                    }
+                }
+                None => return Err(self.expected("a key or the end of the object")),
+            }
+        }
+    }
+
+    fn key(&mut self) -> Result<Span, DecodeError> {
+        match self.peek() {
+            Some(quote @ (b'"' | b'\'')) => self.string(quote),
+            _ => self.scalar("a key"),
+        }
+    }
+
+    /// Any value as text; `None` for `null`. An object or array is its own text.
+    fn value(&mut self) -> Result<Option<Span>, DecodeError> {
+        match self.peek() {
+            Some(quote @ (b'"' | b'\'')) => self.string(quote).map(Some),
+            Some(b'{' | b'[') => self.nested().map(Some),
+            _ => {
+                let scalar = self.scalar("a value")?;
+                Ok((self.scratch.resolve(self.text, scalar) != "null").then_some(scalar))
+            }
+        }
+    }
+
+    fn number(&mut self, field: &'static str) -> Result<i32, DecodeError> {
+        let Some(value) = self.value()? else { return Ok(0) };
+        self.scratch.resolve(self.text, value).trim().parse().map_err(|_| DecodeError::Number { field })
+    }
+
+    /// A run of characters without structure: a number, `true`, `null`, a bare name.
+    fn scalar(&mut self, expected: &'static str) -> Result<Span, DecodeError> {
+        let start = self.at;
+        let ends = |byte: &u8| matches!(byte, b',' | b':' | b'{' | b'}' | b'[' | b']' | b'"' | b'\'' | 0..=b' ');
+        let rest = self.rest();
+        self.at += rest.iter().position(ends).unwrap_or(rest.len());
+        if self.at == start { Err(self.expected(expected)) } else { Ok(Span::new(start, self.at, false)) }
+    }
+
+    /// A string in quotes. Copied to the scratch from its first escape on.
+    fn string(&mut self, quote: u8) -> Result<Span, DecodeError> {
+        self.at += 1;
+        let start = self.at;
+        if !self.seek_string_end(quote)? {
+            let span = Span::new(start, self.at, false);
+            self.at += 1;
+            return Ok(span);
+        }
+        let copied = self.scratch.text.len();
+        let mut piece = start;
+        loop {
+            self.scratch.text.push_str(self.text.get(piece..self.at).unwrap_or_default());
+            if self.peek() == Some(quote) {
+                self.at += 1;
+                return Ok(Span::new(copied, self.scratch.text.len(), true));
+            }
+            self.escape()?;
+            piece = self.at;
+            self.seek_string_end(quote)?;
+        }
+    }
+
+    /// Moves to the next quote (`false`) or backslash (`true`).
+    fn seek_string_end(&mut self, quote: u8) -> Result<bool, DecodeError> {
+        match find_string_end(self.rest(), quote) {
+            Some(distance) => self.at += distance,
+            None => {
+                self.at = self.text.len();
+                return Err(self.expected("the end of a string"));
+            }
+        }
+        Ok(self.peek() == Some(b'\\'))
+    }
+
+    /// Unescapes one sequence into the scratch. All that fastjson knows.
+    fn escape(&mut self) -> Result<(), DecodeError> {
+        let Some(&kind) = self.rest().get(1) else { return Err(self.expected("an escape sequence")) };
+        self.at += 2;
+        let character = match kind {
+            b'"' | b'\\' | b'/' | b'\'' => char::from(kind),
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'b' => '\u{8}',
+            b'f' | b'F' => '\u{c}',
+            b'v' => '\u{b}',
+            b'0'..=b'7' => char::from(kind - b'0'),
+            b'x' => char::from(self.hex(2)? as u8),
+            b'u' => self.unicode()?,
+            _ => {
+                self.at -= 2;
+                return Err(self.expected("an escape sequence"));
+            }
+        };
+        self.scratch.text.push(character);
+        Ok(())
+    }
+
+    /// The rest of a `\u` sequence, or of two that form a pair. Half a pair becomes the replacement character.
+    fn unicode(&mut self) -> Result<char, DecodeError> {
+        let first = self.hex(4)?;
+        if (0xD800..0xDC00).contains(&first) && self.rest().starts_with(b"\\u") {
+            let back = self.at;
+            self.at += 2;
+            let second = self.hex(4)?;
+            if (0xDC00..0xE000).contains(&second) {
+                let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+                return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            self.at = back;
+        }
+        Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    fn hex(&mut self, digits: usize) -> Result<u32, DecodeError> {
+        let digit = |value: u32, &byte: &u8| Some(value << 4 | char::from(byte).to_digit(16)?);
+        let value = self.rest().get(..digits).and_then(|text| text.iter().try_fold(0, digit));
+        let value = value.ok_or_else(|| self.expected("hex digits"))?;
+        self.at += digits;
+        Ok(value)
+    }
+
+    /// An object or array, skipped over. Only brackets and strings are looked at.
+    fn nested(&mut self) -> Result<Span, DecodeError> {
+        let (start, mut depth) = (self.at, 0);
+        loop {
+            match self.peek() {
+                Some(b'{' | b'[') => depth += 1,
+                Some(b'}' | b']') => depth -= 1,
+                Some(quote @ (b'"' | b'\'')) => {
+                    self.skip_string(quote)?;
+                    continue;
+                }
+                Some(_) => {}
+                None => return Err(self.expected("the end of a nested value")),
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Ok(Span::new(start, self.at, false));
+            }
+            if depth > MAX_DEPTH {
+                return Err(DecodeError::TooDeep { limit: MAX_DEPTH });
+            }
+        }
+    }
+
+    fn skip_string(&mut self, quote: u8) -> Result<(), DecodeError> {
+        self.at += 1;
+        while self.seek_string_end(quote)? {
+            self.at += 2;
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Nothing may follow the object but white space and the zero that C programs leave.
+    fn end(&mut self) -> Result<(), DecodeError> {
+        self.skip_space();
+        if self.rest().iter().all(|&byte| byte == 0) { Ok(()) } else { Err(self.expected("the end of the header")) }
+    }
+
+    fn eat(&mut self, byte: u8, expected: &'static str) -> Result<(), DecodeError> {
+        if self.peek() != Some(byte) {
+            return Err(self.expected(expected));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t' | 8 | 12) = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    fn expected(&self, expected: &'static str) -> DecodeError {
+        DecodeError::Json { at: self.at, expected }
+    }
+}

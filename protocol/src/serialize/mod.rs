@@ -1,0 +1,8 @@
+//! The two ways a header is written. Reading is here; writing both is [`FrameWriter`](crate::FrameWriter).
+
+pub(crate) mod binary;
+pub(crate) mod json;
+pub(crate) mod scratch;
+mod text;
+
+pub(crate) use self::text::push_escaped;

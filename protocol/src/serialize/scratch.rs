@@ -1,0 +1,101 @@
+//! Memory that scanning a header needs, kept from one header to the next.
+
+use crate::command::MAX_FIELDS;
+use crate::error::DecodeError;
+
+/// Text capacity above which the memory is given back before the next header.
+const KEEP_TEXT: usize = 64 * 1024;
+
+/// Reusable memory for scanning headers; one for each connection.
+#[derive(Debug, Default)]
+pub struct HeaderScratch {
+    /// Text that does not stand in the header as such: unescaped strings, and all text of binary headers.
+    pub(super) text: String,
+    entries: Vec<Entry>,
+    /// For each one-letter name the place of its entry, plus one. Short headers name their fields so.
+    short: [u8; 32],
+}
+
+/// A piece of text: in the header, or in the scratch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) start: u32,
+    pub(super) len: u32,
+    pub(super) in_scratch: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    name: Span,
+    value: Span,
+}
+
+impl Span {
+    /// Header lengths are limited far below 4 GiB, so the casts lose nothing.
+    pub(super) fn new(start: usize, end: usize, in_scratch: bool) -> Self {
+        Self { start: start as u32, len: (end - start) as u32, in_scratch }
+    }
+}
+
+impl HeaderScratch {
+    /// Forgets the last header.
+    pub(super) fn clear(&mut self) {
+        if self.text.capacity() > KEEP_TEXT {
+            self.text = String::new();
+        }
+        self.text.clear();
+        self.entries.clear();
+        self.short = [0; 32];
+    }
+
+    pub(super) fn push(&mut self, header: &str, name: Span, value: Span) -> Result<(), DecodeError> {
+        if self.entries.len() == MAX_FIELDS {
+            return Err(DecodeError::TooManyFields { limit: MAX_FIELDS });
+        }
+        self.entries.push(Entry { name, value });
+        let count = self.entries.len() as u8;
+        let place = short_name(self.resolve(header, name)).and_then(|at| self.short.get_mut(at));
+        if let Some(place) = place {
+            *place = count;
+        }
+        Ok(())
+    }
+
+    pub(super) fn resolve<'a>(&'a self, header: &'a str, span: Span) -> &'a str {
+        let text = if span.in_scratch { self.text.as_str() } else { header };
+        let start = span.start as usize;
+        text.get(start..start + span.len as usize).unwrap_or_default()
+    }
+
+    /// The last value of `name`.
+    pub(crate) fn find<'a>(&'a self, header: &'a str, name: &str) -> Option<&'a str> {
+        let entry = match short_name(name) {
+            Some(letter) => {
+                let place = usize::from(*self.short.get(letter)?);
+                self.entries.get(place.checked_sub(1)?)?
+            }
+            None => self
+                .entries
+                .iter()
+                .rfind(|entry| entry.name.len as usize == name.len() && self.resolve(header, entry.name) == name)?,
+        };
+        Some(self.resolve(header, entry.value))
+    }
+
+    pub(crate) fn at<'a>(&'a self, header: &'a str, at: usize) -> Option<(&'a str, &'a str)> {
+        let entry = self.entries.get(at)?;
+        Some((self.resolve(header, entry.name), self.resolve(header, entry.value)))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+/// Place of a one-letter name in the table of short names.
+fn short_name(name: &str) -> Option<usize> {
+    match name.as_bytes() {
+        [letter @ b'a'..=b'z'] => Some(usize::from(letter - b'a')),
+        _ => None,
+    }
+}

@@ -1,0 +1,105 @@
+//! Finding and escaping the characters that matter in JSON strings, eight bytes at a time.
+
+use bytes::{BufMut, BytesMut};
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Marks the bytes of `word` that are zero; exact up to the first of them.
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(LOW) & !word & HIGH
+}
+
+/// Marks the bytes of `word` below `limit` (at most 128); exact up to the first of them.
+const fn bytes_below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(LOW * limit as u64) & !word & HIGH
+}
+
+/// Offset of the first `quote` or backslash.
+pub(super) fn find_string_end(bytes: &[u8], quote: u8) -> Option<usize> {
+    let quotes = LOW * u64::from(quote);
+    let backslashes = LOW * u64::from(b'\\');
+    find(
+        bytes,
+        |word| zero_bytes(word ^ quotes) | zero_bytes(word ^ backslashes),
+        |byte| byte == quote || byte == b'\\',
+    )
+}
+
+/// Offset of the first character that must be escaped in a JSON string.
+fn find_special(bytes: &[u8]) -> Option<usize> {
+    let quotes = LOW * u64::from(b'"');
+    let backslashes = LOW * u64::from(b'\\');
+    find(
+        bytes,
+        |word| zero_bytes(word ^ quotes) | zero_bytes(word ^ backslashes) | bytes_below(word, 0x20),
+        |byte| byte == b'"' || byte == b'\\' || byte < 0x20,
+    )
+}
+
+#[inline]
+fn find(bytes: &[u8], in_word: impl Fn(u64) -> u64, is_hit: impl Fn(u8) -> bool) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let hits = in_word(u64::from_le_bytes(*word));
+        if hits != 0 {
+            return Some(at * 8 + hits.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|&byte| is_hit(byte)).map(|at| words.len() * 8 + at)
+}
+
+/// Appends `text` as the inside of a JSON string.
+pub(crate) fn push_escaped(out: &mut BytesMut, text: &str) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = find_special(rest) {
+        let Some((plain, [special, after @ ..])) = rest.split_at_checked(at) else { break };
+        out.extend_from_slice(plain);
+        push_escape(out, *special);
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+}
+
+fn push_escape(out: &mut BytesMut, special: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let short = match special {
+        b'"' | b'\\' => special,
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        8 => b'b',
+        12 => b'f',
+        control => {
+            out.extend_from_slice(b"\\u00");
+            out.put_u8(b'0' + (control >> 4));
+            out.put_u8(DIGITS.get(usize::from(control & 15)).copied().unwrap_or_default());
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_special_character_is_found_at_any_distance() {
+        for special in ['"', '\\', '\u{1}', '\u{1f}', '\0'] {
+            for distance in 0..20 {
+                let text = format!("{}{special}tail \"", "x".repeat(distance));
+                assert_eq!(find_special(text.as_bytes()), Some(distance), "{text:?}");
+            }
+        }
+        assert_eq!(find_special("plain text, 属性, \u{7f}".as_bytes()), None);
+        assert_eq!(find_string_end(b"0123456789'", b'\''), Some(10));
+    }
+
+    #[test]
+    fn escapes_are_those_of_json() {
+        let mut out = BytesMut::new();
+        push_escaped(&mut out, "a\"b\\c\u{1}d\u{1f}\n\r\t\u{8}\u{c}ü");
+        assert_eq!(out, r#"a\"b\\c\u0001d\u001F\n\r\t\b\fü"#);
+    }
+}
