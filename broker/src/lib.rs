@@ -1,3 +1,4 @@
 //! The broker of TenonMQ.
 
 pub mod config;
+pub mod namesrv;

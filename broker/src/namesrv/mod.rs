@@ -1,0 +1,9 @@
+//! The name-server role: who serves which topic, and where.
+//!
+//! [`table`] holds the rules and does no I/O; the rest carries requests to it and answers back.
+
+pub mod model;
+pub mod table;
+
+pub use model::{Broker, Origin, Queues, Refused, Registered, Registrant, Route, Served, Version};
+pub use table::{RouteTable, Rules, UnitTopics};
