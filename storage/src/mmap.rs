@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use crate::fs::FileSystem;
+use crate::fs::{FileSystem, OpenMode};
 
 const PAGE: usize = 4096;
 
@@ -217,7 +217,8 @@ impl Grain {
 #[derive(Debug)]
 pub struct MappedCells {
     map: MmapRaw,
-    file: File,
+    /// `None` after [`MappedCells::detach`]: opened again by path for the few things that need it.
+    file: Option<File>,
     path: PathBuf,
     grain: Grain,
     reserved: AtomicUsize,
@@ -227,7 +228,18 @@ impl MappedCells {
     /// Maps the first `len` bytes of `file`, which must be that long. Nothing is reserved yet.
     pub fn map(file: File, path: PathBuf, len: usize, grain: Grain) -> io::Result<Self> {
         let map = map_whole(&file, len)?;
-        Ok(Self { map, file, path, grain, reserved: AtomicUsize::new(0) })
+        Ok(Self { map, file: Some(file), path, grain, reserved: AtomicUsize::new(0) })
+    }
+
+    /// Closes the file and keeps the mapping: for stores with more mapped files than a process may have open.
+    #[must_use]
+    pub fn detach(self) -> Self {
+        Self { file: None, ..self }
+    }
+
+    /// End of the part whose blocks are known to be reserved.
+    pub fn reserved(&self) -> usize {
+        self.reserved.load(Ordering::Acquire)
     }
 
     /// Length of the file.
@@ -254,7 +266,7 @@ impl MappedCells {
         }
         let end = end.next_multiple_of(step.max(1)).min(self.map.len());
         if end > done {
-            fs.preallocate(&self.file, &self.path, done as u64, (end - done) as u64)?;
+            self.with_file(fs, |file| fs.preallocate(file, &self.path, done as u64, (end - done) as u64))?;
             self.reserved.fetch_max(end, Ordering::AcqRel);
         }
         Ok(())
@@ -327,7 +339,14 @@ impl MappedCells {
 
     /// Makes all writes so far durable.
     pub fn sync(&self, fs: &dyn FileSystem) -> io::Result<()> {
-        fs.sync_data(&self.file, &self.path)
+        self.with_file(fs, |file| fs.sync_data(file, &self.path))
+    }
+
+    fn with_file(&self, fs: &dyn FileSystem, work: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+        match &self.file {
+            Some(file) => work(file),
+            None => work(&fs.open(&self.path, OpenMode::ReadWrite)?),
+        }
     }
 
     /// Brings the pages of `range` into memory, writable. A hint.

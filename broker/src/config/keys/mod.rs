@@ -56,10 +56,8 @@ pub enum Area {
     Store,
     /// The broker.
     Broker,
-    /// Sockets that are listened on, by either role.
-    Server,
-    /// Connections that are made.
-    Client,
+    /// Sockets, of either role.
+    Network,
     /// The name-server role.
     NameServer,
     /// Only here.
@@ -85,8 +83,7 @@ const fn key(name: &'static str, kind: Kind, default: Default) -> Key {
 const TABLES: &[(Area, &[Key])] = &[
     (Area::Store, store::KEYS),
     (Area::Broker, broker::KEYS),
-    (Area::Server, network::SERVER),
-    (Area::Client, network::CLIENT),
+    (Area::Network, network::KEYS),
     (Area::NameServer, namesrv::KEYS),
     (Area::Own, own::KEYS),
 ];

@@ -1,0 +1,231 @@
+//! Start-up: from the files of a queue to its state, reading as little as possible and mapping nothing.
+//!
+//! As Apache does, the end is found by walking the entries from the third file from the end; what is before is taken
+//! as complete. A queue with one file of few entries costs one directory listing and one read of a page.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
+
+use rustix::fs::SeekFrom;
+
+use super::Queue;
+use super::entry::{BatchEntry, Entry};
+use super::file::{Place, QueueFiles, QueueKind};
+use super::lookup::Located;
+use super::open_files::Shared;
+use crate::error::{FileError, OpenError};
+use crate::fs::OpenMode;
+
+/// Files at the end of a queue whose entries are walked.
+const WALKED_FILES: usize = 3;
+/// First read of a file, in bytes; enough for most queues.
+const SMALL_READ: usize = 4 << 10;
+/// Reads after the first, in bytes.
+const LARGE_READ: usize = 256 << 10;
+
+/// What the files of a queue say.
+#[derive(Debug, Default, Clone, Copy)]
+struct State {
+    first_entry: u64,
+    end_entry: u64,
+    first: Option<Located>,
+    last: Option<Located>,
+}
+
+impl Queue {
+    /// A queue without files. None are made before the first entry.
+    pub(super) fn new(place: Place, shared: Arc<Shared>) -> Arc<Self> {
+        Self::with(QueueFiles::new(place, &[]), shared, State::default())
+    }
+
+    /// Reads the state of an existing queue. After an unclean end, `clean` is false: then what lies behind the first
+    /// invalid entry is zeroed, because it would be taken for valid once the entries before it are written again.
+    pub(super) fn load(place: Place, shared: Arc<Shared>, clean: bool) -> Result<Arc<Self>, OpenError> {
+        let starts = list_files(&place)?;
+        let state = walk(&place, &starts, clean)?;
+        let queue = Self::with(QueueFiles::new(place, &starts), shared, state);
+        // Files behind the end are left over from a run that made them and wrote nothing there.
+        let end = state.end_entry * queue.kind().entry_len();
+        let last_needed = starts.iter().rev().find(|&&start| start <= end).copied().unwrap_or(0);
+        if starts.last().is_some_and(|&last| last > last_needed) {
+            queue.files.remove_from(last_needed + 1)?;
+        }
+        Ok(queue)
+    }
+
+    fn with(files: QueueFiles, shared: Arc<Shared>, state: State) -> Arc<Self> {
+        let end_offset = match files.place().kind {
+            QueueKind::Simple => state.end_entry as i64,
+            QueueKind::Batch => state.last.map_or(0, |at| at.end_offset()),
+        };
+        let first = state.first.filter(|at| !at.entry.is_blank());
+        let last = state.last.filter(|at| !at.entry.is_blank());
+        let min_offset = match files.place().kind {
+            QueueKind::Simple => state.first_entry as i64,
+            QueueKind::Batch => state.first.map_or(0, |at| at.queue_offset),
+        };
+        let queue = Arc::new_cyclic(|this| Self {
+            files,
+            shared,
+            this: this.clone(),
+            min_offset: AtomicI64::new(min_offset),
+            max_offset: AtomicI64::new(end_offset),
+            end_entry: AtomicU64::new(state.end_entry),
+            first_entry: AtomicU64::new(state.first_entry),
+            first_physical: AtomicU64::new(first.map_or(0, |at| at.entry.physical_offset)),
+            max_physical: AtomicU64::new(last.map_or(0, |at| at.entry.end())),
+            flushed_entry: AtomicU64::new(state.end_entry),
+            waiters: AtomicU32::new(0),
+            used: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            deleted: AtomicBool::new(false),
+        });
+        if state.first.is_some_and(|at| at.entry.is_blank()) {
+            // A queue that began in the middle of a file: its first message comes behind the blanks.
+            queue.skip_blanks();
+        }
+        queue
+    }
+}
+
+/// Positions of the files of a queue. Refuses a file of another length than configured; an empty last file is removed.
+fn list_files(place: &Place) -> Result<Vec<u64>, OpenError> {
+    let directory = place.directory()?;
+    let entries = place.fs.list(&directory).map_err(FileError::of("list", &directory))?;
+    let mut starts = Vec::with_capacity(entries.len());
+    let files = entries.iter().filter(|entry| !entry.is_dir);
+    let count = files.clone().count();
+    for (n, file) in files.enumerate() {
+        let path = directory.join(&file.name);
+        if file.len == 0 && n + 1 == count {
+            place.fs.remove_file(&path).map_err(FileError::of("remove", &path))?;
+            continue;
+        }
+        let Ok(start) = file.name.parse::<u64>() else {
+            tracing::warn!(file = %path.display(), "no consume queue file, left alone");
+            continue;
+        };
+        if file.len != place.file_size || start % place.file_size != 0 {
+            let key = match place.kind {
+                QueueKind::Simple => "mappedFileSizeConsumeQueue",
+                QueueKind::Batch => "mapperFileSizeBatchConsumeQueue",
+            };
+            return Err(OpenError::WrongSize { path, expected: place.file_size, found: file.len, key });
+        }
+        starts.push(start);
+    }
+    Ok(starts)
+}
+
+/// Finds first and last entry.
+fn walk(place: &Place, starts: &[u64], clean: bool) -> Result<State, FileError> {
+    let len = place.kind.entry_len();
+    let Some(&first_start) = starts.first() else { return Ok(State::default()) };
+    let mut state = State { first_entry: first_start / len, end_entry: first_start / len, ..State::default() };
+    let walked = starts.get(starts.len().saturating_sub(WALKED_FILES)..).unwrap_or_default();
+    for (n, &start) in walked.iter().enumerate() {
+        if n > 0 && start != state.end_entry * len {
+            break; // the file before it ended early, or a file is missing
+        }
+        let path = place.file_path(start)?;
+        let file = place.fs.open(&path, OpenMode::Read).map_err(FileError::of("open", &path))?;
+        let (first, last, count) = walk_file(place, &file, start).map_err(FileError::of("read", &path))?;
+        if start == first_start {
+            state.first = first;
+        }
+        state.last = last.or(state.last);
+        state.end_entry = start / len + count;
+        if !clean && count * len < place.file_size {
+            clear_rest(place, start, count * len)?;
+        }
+    }
+    if walked.first() != Some(&first_start) && !starts.is_empty() {
+        state.first = read_first(place, first_start)?;
+    }
+    if state.last.is_none()
+        && let Some(&before) = starts.iter().rev().find(|&&start| start < state.end_entry * len)
+    {
+        // The walked files hold nothing: the last entry is that of the file before them.
+        let path = place.file_path(before)?;
+        let file = place.fs.open(&path, OpenMode::Read).map_err(FileError::of("open", &path))?;
+        let (_, last, count) = walk_file(place, &file, before).map_err(FileError::of("read", &path))?;
+        state.last = last;
+        state.end_entry = before / len + count;
+    }
+    Ok(state)
+}
+
+/// First entry, last entry and number of entries before the first invalid one.
+fn walk_file(place: &Place, file: &File, start: u64) -> std::io::Result<(Option<Located>, Option<Located>, u64)> {
+    let len = place.kind.entry_len() as usize;
+    let (mut first, mut last, mut count) = (None, None, 0u64);
+    let mut buffer = vec![0; SMALL_READ / len * len];
+    let mut offset = 0;
+    while offset < place.file_size {
+        let want = buffer.len().min((place.file_size - offset) as usize);
+        let chunk = &mut buffer[..want];
+        file.read_exact_at(chunk, offset)?;
+        for bytes in chunk.chunks_exact(len) {
+            let Some(found) = decode(place.kind, start / len as u64 + count, bytes) else {
+                return Ok((first, last, count));
+            };
+            first.get_or_insert(found);
+            last = Some(found);
+            count += 1;
+        }
+        offset += want as u64;
+        buffer.resize(LARGE_READ / len * len, 0);
+    }
+    Ok((first, last, count))
+}
+
+fn read_first(place: &Place, start: u64) -> Result<Option<Located>, FileError> {
+    let path = place.file_path(start)?;
+    let file = place.fs.open(&path, OpenMode::Read).map_err(FileError::of("open", &path))?;
+    let mut bytes = vec![0; place.kind.entry_len() as usize];
+    file.read_exact_at(&mut bytes, 0).map_err(FileError::of("read", &path))?;
+    Ok(decode(place.kind, start / place.kind.entry_len(), &bytes))
+}
+
+fn decode(kind: QueueKind, number: u64, bytes: &[u8]) -> Option<Located> {
+    match kind {
+        QueueKind::Simple => {
+            let entry = Entry::from_bytes(bytes.first_chunk()?)?;
+            Some(Located { queue_offset: number as i64, batch_size: 1, entry })
+        }
+        QueueKind::Batch => {
+            let batch = BatchEntry::from_bytes(bytes.first_chunk()?)?;
+            Some(Located { queue_offset: batch.base_offset, batch_size: batch.batch_size, entry: batch.entry })
+        }
+    }
+}
+
+/// Zeroes what is not zero behind `from` in the file at `start`. Skips holes, so an untouched rest costs one system call.
+fn clear_rest(place: &Place, start: u64, from: u64) -> Result<(), FileError> {
+    let path = place.file_path(start)?;
+    let file = place.fs.open(&path, OpenMode::ReadWrite).map_err(FileError::of("open", &path))?;
+    let failed = FileError::of("clear the rest of", &path);
+    let clear = || -> std::io::Result<()> {
+        let mut at = from;
+        let mut buffer = vec![0; LARGE_READ];
+        while at < place.file_size {
+            at = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
+                Ok(data) => data,
+                Err(rustix::io::Errno::NXIO) => break,
+                Err(errno) => return Err(errno.into()),
+            };
+            let want = buffer.len().min(place.file_size.saturating_sub(at) as usize);
+            let chunk = &mut buffer[..want];
+            file.read_exact_at(chunk, at)?;
+            if chunk.iter().any(|&byte| byte != 0) {
+                chunk.fill(0);
+                file.write_all_at(chunk, at)?;
+            }
+            at += want as u64;
+        }
+        Ok(())
+    };
+    clear().map_err(failed)
+}
