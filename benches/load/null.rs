@@ -1,0 +1,73 @@
+//! The floor: a server with the same runtime and the same framing that answers every request with success.
+
+use std::{io, net::SocketAddr};
+
+use bytes::BytesMut;
+use tenonmq_protocol::{
+    code::ResponseCode,
+    command::{CommandView, HeaderScratch},
+    frame::{DEFAULT_MAX_FRAME, FrameView},
+    writer::{Envelope, FrameWriter},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// Serves until the process is ended.
+pub(crate) fn serve(listen: SocketAddr) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(listen).await?;
+        println!("ready: null server on {} (pid {})", listener.local_addr()?, std::process::id());
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(async move {
+                if let Err(error) = connection(stream).await {
+                    eprintln!("null: {error}");
+                }
+            });
+        }
+    })
+}
+
+async fn connection(mut stream: TcpStream) -> io::Result<()> {
+    let mut input = BytesMut::with_capacity(128 * 1024);
+    let mut output = BytesMut::new();
+    let mut scratch = HeaderScratch::default();
+    loop {
+        input.reserve(64 * 1024);
+        if stream.read_buf(&mut input).await? == 0 {
+            return Ok(());
+        }
+        let mut done = 0;
+        while let Some(frame) = FrameView::peek(&input[done..], DEFAULT_MAX_FRAME).map_err(invalid)? {
+            done += frame.len;
+            let command = CommandView::parse(&frame, &mut scratch).map_err(invalid)?;
+            if !command.is_oneway() {
+                answer(&frame, command.opaque, &mut output);
+            }
+        }
+        let _ = input.split_to(done);
+        stream.write_all(&output).await?;
+        output.clear();
+    }
+}
+
+/// As many bytes as a broker's answer to a send has.
+fn answer(frame: &FrameView<'_>, opaque: i32, output: &mut BytesMut) {
+    let envelope = Envelope::response(ResponseCode::SUCCESS, opaque);
+    let mut writer = FrameWriter::begin(output, frame.serialization, &envelope);
+    writer.field("MSG_REGION", "DefaultRegion");
+    writer.field("TRACE_ON", "true");
+    writer.field("msgId", "7F00000100002A9F0000000000000000");
+    writer.field("queueId", 0);
+    writer.field("queueOffset", 0);
+    writer.field("transactionId", "7F0000010000000000000000000000000");
+    writer.finish(0);
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

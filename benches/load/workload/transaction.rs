@@ -1,0 +1,76 @@
+//! Transactions: a half message, then its commit, each waiting for its answer.
+
+use std::{io, str::FromStr, time::Instant};
+
+use bytes::BytesMut;
+use tenonmq_protocol::{
+    code::RequestCode,
+    command::{CommandView, HeaderScratch},
+    frame::Serialization,
+    message::OffsetMessageId,
+    writer::{Envelope, FrameWriter},
+};
+
+use super::{Sender, Settings, Tally, failure, invalid, is_success};
+use crate::{Phase, peer::Peer};
+
+const COMMIT: i32 = 8;
+
+/// One transaction at a time goes on in each slot.
+#[derive(Clone, Copy)]
+struct Slot {
+    began: Instant,
+    committing: bool,
+}
+
+pub(super) fn run(peer: &mut Peer, settings: &Settings, queue_id: i32, phase: &Phase) -> io::Result<Tally> {
+    let mut tally = Tally::new()?;
+    let mut sender = Sender::new(settings, queue_id, "PGROUP\u{1}load\u{2}TRAN_MSG\u{1}true\u{2}");
+    let mut slots = vec![Slot { began: Instant::now(), committing: false }; settings.in_flight];
+    let mut scratch = HeaderScratch::default();
+    let mut header = BytesMut::new();
+    for slot in 0..settings.in_flight {
+        sender.write(slot as i32, &mut peer.output);
+    }
+    peer.flush()?;
+    while !phase.stopped() {
+        peer.receive(|frame, output| {
+            let command = CommandView::parse(frame, &mut scratch).map_err(invalid)?;
+            if !is_success(command.code) {
+                eprintln!("transaction: {}", failure(frame));
+                return Err(io::Error::other("a transaction failed"));
+            }
+            let at = command.opaque as usize % slots.len();
+            let slot = &mut slots[at];
+            if slot.committing {
+                if phase.measures() {
+                    tally.count(1, slot.began);
+                }
+                *slot = Slot { began: Instant::now(), committing: false };
+                sender.write(command.opaque, output);
+            } else {
+                slot.committing = true;
+                commit(&command, &settings.topic, &mut header)?;
+                output.extend_from_slice(&header);
+                header.clear();
+            }
+            Ok(())
+        })?;
+        peer.flush()?;
+    }
+    Ok(tally)
+}
+
+fn commit(half: &CommandView<'_>, topic: &str, out: &mut BytesMut) -> io::Result<()> {
+    let field = |name| half.fields.get(name).ok_or_else(|| io::Error::other(format!("the reply has no {name}")));
+    let id = OffsetMessageId::from_str(field("msgId")?).map_err(invalid)?;
+    let key = field("transactionId")?;
+    let envelope = Envelope::request(RequestCode::END_TRANSACTION, half.opaque);
+    let mut writer = FrameWriter::begin(out, Serialization::Json, &envelope);
+    writer.field("topic", topic).field("producerGroup", "load");
+    writer.field("tranStateTableOffset", field("queueOffset")?).field("commitLogOffset", id.offset);
+    writer.field("commitOrRollback", COMMIT).field("fromTransactionCheck", false);
+    writer.field("msgId", key).field("transactionId", key);
+    writer.finish(0);
+    Ok(())
+}
