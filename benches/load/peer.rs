@@ -39,7 +39,10 @@ impl Peer {
     }
 
     /// Waits for bytes, then gives every complete frame to `each` together with the output buffer.
-    pub(crate) fn receive(&mut self, mut each: impl FnMut(&FrameView<'_>, &mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn receive(
+        &mut self,
+        mut each: impl FnMut(&FrameView<'_>, &mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
         if self.start > 0 {
             self.input.copy_within(self.start..self.end, 0);
             self.end -= self.start;

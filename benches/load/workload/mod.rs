@@ -118,11 +118,8 @@ impl<'a> Sender<'a> {
 
     fn write(&mut self, opaque: i32, out: &mut Vec<u8>) {
         let now = now_ms();
-        let properties = format!(
-            "{}UNIQ_KEY\u{1}{}\u{2}WAIT\u{1}true\u{2}",
-            self.extra_properties,
-            self.keys.next(now).as_str()
-        );
+        let properties =
+            format!("{}UNIQ_KEY\u{1}{}\u{2}WAIT\u{1}true\u{2}", self.extra_properties, self.keys.next(now).as_str());
         let envelope = Envelope::request(RequestCode::SEND_MESSAGE_V2, opaque);
         let mut writer = FrameWriter::begin(&mut self.scratch, Serialization::Json, &envelope);
         writer.field("a", "load").field("b", self.settings.topic.as_str()).field("c", "TBW102").field("d", 4);
