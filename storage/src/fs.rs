@@ -66,10 +66,14 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Reserves blocks for `offset..offset + len`, growing the file if it ends before. Existing bytes stay, new ones read as zero.
     /// After success a write to that range, mapped or not, cannot fail for want of space.
     fn preallocate(&self, file: &File, path: &Path, offset: u64, len: u64) -> io::Result<()>;
+    /// Makes `offset..offset + len` read as zero and reserves its blocks; the length of the file stays.
+    fn zero_range(&self, file: &File, path: &Path, offset: u64, len: u64) -> io::Result<()>;
     /// Sets the length without reserving blocks.
     fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()>;
     /// Makes the content of a file durable (`fdatasync`), mapped writes included.
     fn sync_data(&self, file: &File, path: &Path) -> io::Result<()>;
+    /// Runs `flush`, which makes a range of a mapped file durable (`msync`), unless a test wants it to fail.
+    fn sync_mapped(&self, path: &Path, flush: &dyn Fn() -> io::Result<()>) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Whole content of a file.

@@ -85,33 +85,31 @@ impl LogWriter {
         self.0.published.store(end, Ordering::Release); // pairs with the load in `MappedLog::published`
     }
 
-    /// Takes the published end back to `end` and zeroes what was behind it, when nobody else holds the log.
-    /// Returns false, and does nothing, when somebody does. Not durable until synced.
+    /// Takes the published end back to `end`, when nobody else holds the log. Returns false, and does nothing, when
+    /// somebody does. The bytes stay; see [`clear_rest`](Self::clear_rest).
     #[must_use]
     pub fn retract(&mut self, end: usize) -> bool {
-        if Arc::get_mut(&mut self.0).is_none() {
-            return false;
-        }
-        let end = end.min(self.0.map.len());
-        self.0.published.store(end, Ordering::Release);
-        self.clear_rest();
+        let Some(log) = Arc::get_mut(&mut self.0) else { return false };
+        let end = end.min(log.map.len());
+        *log.published.get_mut() = end;
         true
     }
 
-    /// Zeroes every byte behind the published ones that is not zero yet. Returns how many bytes were not.
-    pub fn clear_rest(&mut self) -> usize {
-        let rest = self.0.map.len() - self.0.published.load(Ordering::Relaxed);
-        let Some(room) = self.room(rest) else { return 0 };
-        let mut cleared = 0;
-        // A page is written only if it holds something: an untouched one stays out of memory and off the disk.
-        for page in room.chunks_mut(PAGE) {
-            let dirty = page.iter().filter(|&&byte| byte != 0).count();
-            if dirty > 0 {
-                page.fill(0);
-                cleared += dirty;
-            }
+    /// Zeroes every byte behind the published ones, on disk too, and reserves their blocks.
+    pub fn clear_rest(&mut self, fs: &dyn FileSystem) -> io::Result<()> {
+        let (start, end) = (self.0.published.load(Ordering::Relaxed), self.0.map.len());
+        fs.zero_range(&self.0.file, &self.0.path, start as u64, (end - start) as u64)?;
+        fs.sync_data(&self.0.file, &self.0.path)
+    }
+
+    /// Reserves the blocks behind the published bytes: a file of another origin may have holes there.
+    pub fn reserve_rest(&mut self, fs: &dyn FileSystem) -> io::Result<()> {
+        let (start, end) = (self.0.published.load(Ordering::Relaxed), self.0.map.len());
+        if start == end {
+            Ok(())
+        } else {
+            fs.preallocate(&self.0.file, &self.0.path, start as u64, (end - start) as u64)
         }
-        cleared
     }
 }
 
@@ -158,9 +156,13 @@ impl MappedLog {
         fs.sync_data(&self.file, &self.path)
     }
 
-    /// The file itself, for reserving blocks.
-    pub fn file(&self) -> &File {
-        &self.file
+    /// Makes the writes to `range` durable (`msync`), and leaves the rest, such as pages brought in ahead, alone.
+    pub fn sync_range(&self, fs: &dyn FileSystem, range: Range<usize>) -> io::Result<()> {
+        let end = range.end.min(self.map.len());
+        if range.start >= end {
+            return Ok(());
+        }
+        fs.sync_mapped(&self.path, &|| self.map.flush_range(range.start, end - range.start))
     }
 
     /// Brings the pages of `range` into memory, writable, so that the writer meets no page fault there.
@@ -410,6 +412,7 @@ mod tests {
         assert_eq!(bytes, &b"abc"[..]);
         drop(bytes);
         assert!(writer.retract(1));
+        writer.clear_rest(&RealFs).expect("zeroed");
         assert_eq!(writer.all()[..3], *b"a\0\0");
         drop(dir);
     }

@@ -119,6 +119,11 @@ impl FileSystem for FaultyFs {
         RealFs.preallocate(file, path, offset, len)
     }
 
+    fn zero_range(&self, file: &File, path: &Path, offset: u64, len: u64) -> io::Result<()> {
+        self.check(Op::Write)?;
+        RealFs.zero_range(file, path, offset, len)
+    }
+
     fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
         self.check(Op::Write)?;
         RealFs.set_len(file, path, len)
@@ -127,6 +132,11 @@ impl FileSystem for FaultyFs {
     fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
         self.check(Op::Sync)?;
         RealFs.sync_data(file, path)
+    }
+
+    fn sync_mapped(&self, _path: &Path, flush: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
+        self.check(Op::Sync)?;
+        flush()
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
 
 use super::{DirEntry, FileSystem, OpenMode, Space};
 
@@ -32,12 +33,25 @@ impl FileSystem for RealFs {
     }
 
     fn preallocate(&self, file: &File, _path: &Path, offset: u64, len: u64) -> io::Result<()> {
-        loop {
-            match fallocate(file, FallocateFlags::empty(), offset, len) {
-                Ok(()) => return Ok(()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
+        // First the blocks, then the length: a crash in between leaves the length as it was.
+        retry(|| fallocate(file, FallocateFlags::KEEP_SIZE, offset, len))?;
+        if file.metadata()?.len() < offset + len {
+            file.set_len(offset + len)?;
+        }
+        Ok(())
+    }
+
+    fn zero_range(&self, file: &File, _path: &Path, offset: u64, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        match retry(|| fallocate(file, FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, offset, len)) {
+            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {
+                // A file system without the short way (tmpfs): give the blocks back, and take them again.
+                retry(|| fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len))?;
+                retry(|| fallocate(file, FallocateFlags::KEEP_SIZE, offset, len))
             }
+            other => other,
         }
     }
 
@@ -47,6 +61,10 @@ impl FileSystem for RealFs {
 
     fn sync_data(&self, file: &File, _path: &Path) -> io::Result<()> {
         file.sync_data()
+    }
+
+    fn sync_mapped(&self, _path: &Path, flush: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
+        flush()
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -104,5 +122,14 @@ impl FileSystem for RealFs {
     fn space(&self, path: &Path) -> io::Result<Space> {
         let stat = statvfs(path)?;
         Ok(Space { total: stat.f_blocks * stat.f_frsize, available: stat.f_bavail * stat.f_frsize })
+    }
+}
+
+fn retry(mut call: impl FnMut() -> rustix::io::Result<()>) -> io::Result<()> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other.map_err(io::Error::from),
+        }
     }
 }

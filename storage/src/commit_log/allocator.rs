@@ -1,0 +1,220 @@
+//! The helper that keeps slow work away from the append lock: it makes the next segment before it is needed, and
+//! brings the pages ahead of the writer into memory.
+//!
+//! When a segment cannot be made it says so at the gate, gives up the reserve file, and tries again on a period:
+//! a disk that has room again is noticed without a restart.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::segment::SegmentFiles;
+use crate::error::{FileError, Unwritable};
+use crate::fs::{OpenMode, is_disk_full};
+use crate::mmap::{LogWriter, MappedLog};
+use crate::poison::Gate;
+
+/// Time between two attempts to make a segment that could not be made.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long an append waits for a segment that is being made.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pages are brought in by steps of this size, so that the kernel's lock on the mappings is held shortly.
+const POPULATE_STEP: usize = 1 << 20;
+
+#[derive(Default)]
+struct State {
+    wanted: Option<u64>,
+    prepared: Option<(u64, LogWriter)>,
+    failed: Option<Unwritable>,
+    populate: Option<(Arc<MappedLog>, Range<usize>)>,
+    stop: bool,
+}
+
+pub(crate) struct Allocator {
+    files: Arc<SegmentFiles>,
+    gate: Arc<Gate>,
+    reserve: ReserveFile,
+    state: Mutex<State>,
+    changed: Condvar,
+    work: Condvar,
+}
+
+impl Allocator {
+    pub(crate) fn new(files: Arc<SegmentFiles>, gate: Arc<Gate>, reserve: ReserveFile) -> Self {
+        Self { files, gate, reserve, state: Mutex::default(), changed: Condvar::new(), work: Condvar::new() }
+    }
+
+    /// Asks for the segment at `base`, to be had from [`take`](Self::take) later. Returns at once.
+    pub(crate) fn want(&self, base: u64) {
+        let mut state = self.state.lock();
+        if state.prepared.as_ref().is_none_or(|(ready, _)| *ready != base) && state.wanted != Some(base) {
+            state.wanted = Some(base);
+            state.failed = None;
+            self.work.notify_one();
+        }
+    }
+
+    /// The segment at `base`, when it is ready.
+    pub(crate) fn take(&self, base: u64) -> Option<LogWriter> {
+        self.state.lock().prepared.take_if(|(ready, _)| *ready == base).map(|(_, writer)| writer)
+    }
+
+    /// Waits until the segment at `base` is ready, or says why it will not be. Must not be called under the append lock.
+    pub(crate) fn wait_for(&self, base: u64) -> Result<(), Unwritable> {
+        self.want(base);
+        let mut state = self.state.lock();
+        loop {
+            if state.stop {
+                return Err(Unwritable::Closed);
+            }
+            // Somebody else may have taken it since, or it is already in use: the caller looks again.
+            if state.wanted != Some(base) {
+                return Ok(());
+            }
+            if let Some(why) = &state.failed {
+                return Err(why.clone());
+            }
+            if self.changed.wait_for(&mut state, PATIENCE).timed_out() {
+                return Err(Unwritable::Io(format!("no new commit-log file within {PATIENCE:?}")));
+            }
+        }
+    }
+
+    /// Asks for the pages of `range` to be brought into memory. A later request replaces one not yet begun.
+    pub(crate) fn populate(&self, log: &Arc<MappedLog>, range: Range<usize>) {
+        self.state.lock().populate = Some((Arc::clone(log), range));
+        self.work.notify_one();
+    }
+
+    /// Ends [`run`](Self::run) and everybody's waiting.
+    pub(crate) fn stop(&self) {
+        self.state.lock().stop = true;
+        self.work.notify_all();
+        self.changed.notify_all();
+    }
+
+    /// Removes a segment that was prepared and never used, and forgets what was wanted.
+    pub(crate) fn discard(&self) -> Result<(), FileError> {
+        let prepared = {
+            let mut state = self.state.lock();
+            state.wanted = None;
+            state.populate = None;
+            state.prepared.take()
+        };
+        prepared.map_or(Ok(()), |(_, writer)| self.files.remove(writer.log().path()))
+    }
+
+    /// The helper thread.
+    pub(crate) fn run(&self) {
+        self.reserve.take();
+        let mut state = self.state.lock();
+        while !state.stop {
+            if let Some((log, range)) = state.populate.take() {
+                parking_lot::MutexGuard::unlocked(&mut state, || populate(&log, range));
+                continue;
+            }
+            match state.wanted {
+                Some(base) if state.failed.is_none() => {
+                    let made = parking_lot::MutexGuard::unlocked(&mut state, || self.make(base));
+                    self.keep(&mut state, base, made);
+                }
+                Some(_) => {
+                    if self.work.wait_for(&mut state, RETRY).timed_out() {
+                        state.failed = None;
+                    }
+                }
+                None => self.work.wait(&mut state),
+            }
+        }
+    }
+
+    fn keep(&self, state: &mut State, base: u64, made: Result<LogWriter, Unwritable>) {
+        if state.wanted != Some(base) {
+            // The log was cut meanwhile, or closed.
+            if let Ok(writer) = made {
+                let _ = self.files.remove(writer.log().path());
+            }
+            return;
+        }
+        match made {
+            Ok(writer) => {
+                state.prepared = Some((base, writer));
+                state.wanted = None;
+            }
+            Err(why) => state.failed = Some(why),
+        }
+        self.changed.notify_all();
+    }
+
+    fn make(&self, base: u64) -> Result<LogWriter, Unwritable> {
+        match self.files.create(base) {
+            Ok(writer) => {
+                self.gate.set_disk_full(None);
+                self.reserve.take();
+                Ok(writer)
+            }
+            Err(error) => {
+                let why = self.why(error);
+                self.gate.set_disk_full(Some(why.clone()));
+                self.reserve.give_up();
+                Err(why)
+            }
+        }
+    }
+
+    fn why(&self, error: FileError) -> Unwritable {
+        if !is_disk_full(&error.source) {
+            return Unwritable::Io(format!("{error}: {}", error.source));
+        }
+        let dir = error.path.parent().unwrap_or(&error.path);
+        let available = self.files.fs().space(dir).map_or(0, |space| space.available);
+        Unwritable::DiskFull { path: error.path, needed: self.files.size(), available }
+    }
+}
+
+fn populate(log: &MappedLog, range: Range<usize>) {
+    for start in range.clone().step_by(POPULATE_STEP) {
+        if let Err(error) = log.populate(start..range.end.min(start + POPULATE_STEP)) {
+            tracing::debug!(%error, "pages ahead of the writer are not brought into memory");
+            return;
+        }
+    }
+}
+
+/// Disk blocks kept aside, given up when the disk is full so that queue files, offsets and settings can still grow.
+pub(crate) struct ReserveFile {
+    path: PathBuf,
+    len: u64,
+    files: Arc<SegmentFiles>,
+}
+
+impl ReserveFile {
+    pub(crate) fn new(path: PathBuf, len: u64, files: Arc<SegmentFiles>) -> Self {
+        Self { path, len, files }
+    }
+
+    /// Sets the blocks aside, if there is room. Without it the store works, only with no margin.
+    fn take(&self) {
+        let fs = self.files.fs();
+        if self.len == 0 || fs.exists(&self.path) {
+            return;
+        }
+        let taken = self.path.parent().map_or(Ok(()), |dir| fs.create_dir_all(dir)).and_then(|()| {
+            let file = fs.open(&self.path, OpenMode::CreateOrOpen)?;
+            fs.preallocate(&file, &self.path, 0, self.len)
+        });
+        if let Err(error) = taken {
+            tracing::warn!(path = %self.path.display(), %error, "no disk space is set aside for a full disk");
+            self.give_up();
+        }
+    }
+
+    fn give_up(&self) {
+        if let Err(error) = self.files.remove(&self.path) {
+            tracing::warn!(%error, "the space set aside cannot be given up");
+        }
+    }
+}

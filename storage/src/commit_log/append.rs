@@ -1,0 +1,290 @@
+//! Appending: the one short lock.
+//!
+//! Under it a record gets its physical offset, its queue offset and its store time, is encoded straight into the mapping,
+//! gets its consume-queue entry, and is published. Nothing else happens there: sizes and checksums are computed
+//! before, files are made by the [`allocator`](super::allocator), and who waits for messages is woken after.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+use tenonmq_protocol::message::record::{BLANK_LEN, MAX_PROPERTIES, encode_blank};
+use tenonmq_protocol::message::{Assigned, NewRecord, SysFlag, TransactionType};
+
+use super::{CommitLog, Segment};
+use crate::consume_queue::entry::Entry;
+use crate::consume_queue::{Dispatch, Queue, Reservation};
+use crate::dispatch;
+use crate::error::{AppendError, FileError, Unwritable};
+use crate::fs::is_disk_full;
+use crate::mmap::LogWriter;
+use crate::poison::AppendClass;
+use crate::watermark::Ticket;
+
+/// Longest topic, in bytes.
+const MAX_TOPIC: usize = 255;
+/// The window of pages brought in ahead starts this small, and grows with what is written.
+const POPULATE_AT_LEAST: u64 = 2 << 20;
+
+/// Where a record went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Log offset of its first byte.
+    pub physical_offset: u64,
+    /// Its length in bytes.
+    pub size: u32,
+    /// Its place in the consume queue; 0 when it has none (prepared and rollback records).
+    pub queue_offset: i64,
+    /// When it was stored, in milliseconds since the Unix epoch.
+    pub store_timestamp: i64,
+    /// What to wait for until it is durable.
+    pub ticket: Ticket,
+}
+
+/// Whether this broker writes by itself, or follows another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Appends are accepted.
+    Master,
+    /// Only what the master wrote is taken over.
+    Slave,
+}
+
+/// The right to write, checked under the append lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permit {
+    /// What this broker may do.
+    pub role: Role,
+    /// Counts the changes of master; tickets carry it.
+    pub epoch: u32,
+}
+
+/// One record to append, its queue and its tags code.
+pub(crate) type Item<'a> = (&'a Queue, NewRecord<'a>, i64);
+
+/// Space in one queue for its records of this append.
+type Rooms<'a> = SmallVec<[(&'a Queue, Reservation); 1]>;
+
+/// The end of the log, owned by whoever holds the append lock.
+pub(crate) struct Tail {
+    /// `None` until the first append into an empty directory.
+    pub(super) writer: Option<LogWriter>,
+    pub(super) end: u64,
+    pub(super) last_timestamp: i64,
+    pub(super) permit: Permit,
+    /// Whether the next segment was asked for already.
+    pub(super) next_wanted: bool,
+    /// Log offset at which more pages ahead are asked for.
+    populate_at: u64,
+    /// Bytes and records appended since the store was opened.
+    pub(super) written: u64,
+    pub(super) records: u64,
+}
+
+impl Tail {
+    pub(crate) fn new(writer: Option<LogWriter>, end: u64, last_timestamp: i64) -> Self {
+        let permit = Permit { role: Role::Master, epoch: 0 };
+        Self { writer, end, last_timestamp, permit, next_wanted: false, populate_at: end, written: 0, records: 0 }
+    }
+
+    /// Asks for pages ahead again at the next append: the log was cut.
+    pub(super) fn forget_populated(&mut self) {
+        self.populate_at = self.end;
+    }
+
+    /// Bytes left in the current segment.
+    pub(super) fn left(&self) -> u64 {
+        self.writer.as_ref().map_or(0, |writer| (writer.log().len() - writer.log().published()) as u64)
+    }
+
+    /// Log offset behind the current segment.
+    fn segment_end(&self) -> u64 {
+        self.end + self.left()
+    }
+}
+
+impl CommitLog {
+    /// Appends all `items` next to each other, or none. `batch` is the number of messages that each record holds (1 unless
+    /// it is an inner batch). `place` is told where each one went.
+    pub(crate) fn append(
+        &self,
+        items: &[Item<'_>],
+        batch: u16,
+        class: AppendClass,
+        mut place: impl FnMut(Appended),
+    ) -> Result<(), AppendError> {
+        let total = self.check(items)?;
+        let mut tail = self.lock_with_room(total as u64, class)?;
+        if tail.permit.role != Role::Master {
+            return Err(Unwritable::NotMaster.into());
+        }
+        let rooms = reserve(items)?;
+        let now = self.clock.now_ms().max(tail.last_timestamp);
+        let (base, epoch) = (tail.end, tail.permit.epoch);
+        let Some(mut room) = tail.writer.as_mut().and_then(|writer| writer.room(total)) else {
+            return Err(Unwritable::Io("the current commit-log file has no room".to_owned()).into());
+        };
+        let mut physical_offset = base;
+        for (queue, record, tags_code) in items {
+            let size = record.encoded_len();
+            let Some((buf, rest)) = room.split_at_mut_checked(size) else { break };
+            room = rest;
+            let has_entry = has_entry(record);
+            let queue_offset = if has_entry { queue.max_offset() } else { 0 };
+            record
+                .encode(buf, Assigned { queue_offset, physical_offset: physical_offset as i64, store_timestamp: now });
+            let size = size as u32; // `check` keeps it below the segment size
+            if has_entry {
+                let tags_code = dispatch::stored_tags_code(queue.topic(), *tags_code, now);
+                let entry = Entry { physical_offset, size, tags_code };
+                let dispatch = Dispatch { entry, queue_offset, batch_size: batch, store_timestamp: now };
+                self.enter(&rooms, queue, &dispatch)?;
+            }
+            let ticket = Ticket { end: physical_offset + u64::from(size), epoch };
+            place(Appended { physical_offset, size, queue_offset, store_timestamp: now, ticket });
+            physical_offset = ticket.end;
+        }
+        tail.last_timestamp = now;
+        tail.records += items.len() as u64;
+        self.publish(&mut tail, total);
+        Ok(())
+    }
+
+    /// Writes one entry into space that [`reserve`] took, which cannot fail. If it does all the same, queue and log no longer
+    /// agree, and only recovery can tell.
+    fn enter(&self, rooms: &Rooms<'_>, queue: &Queue, dispatch: &Dispatch) -> Result<(), Unwritable> {
+        let room = rooms.iter().find(|(owner, _)| std::ptr::eq(*owner, queue)).map(|(_, room)| room);
+        let entered = match room {
+            Some(room) => queue.dispatch_reserved(room, dispatch),
+            None => queue.dispatch(dispatch),
+        };
+        entered.map(|_| ()).map_err(|error| {
+            let why = format!("a reserved queue entry cannot be written: {error}");
+            self.gate.poison(&why);
+            Unwritable::Poisoned(why)
+        })
+    }
+
+    /// Lets readers see `len` more bytes, and looks ahead for more room.
+    pub(super) fn publish(&self, tail: &mut Tail, len: usize) {
+        let Some(writer) = tail.writer.as_mut() else { return };
+        writer.publish(len);
+        tail.end += len as u64;
+        tail.written += len as u64;
+        self.progress.advance(tail.end);
+        if tail.end >= tail.populate_at && self.limits.populate_ahead > 0 {
+            self.populate(tail);
+        }
+        if !tail.next_wanted && tail.left() < self.files.size() / 2 {
+            tail.next_wanted = true;
+            self.allocator.want(tail.segment_end());
+        }
+    }
+
+    #[cold]
+    fn populate(&self, tail: &mut Tail) {
+        let Some(writer) = &tail.writer else { return };
+        let window = tail.written.max(POPULATE_AT_LEAST).min(self.limits.populate_ahead);
+        let start = writer.log().published();
+        self.allocator.populate(writer.log(), start..start.saturating_add(window as usize).min(writer.log().len()));
+        tail.populate_at = tail.end + window / 2;
+    }
+
+    /// Checks what does not depend on the state of the log. Returns the encoded length of all.
+    fn check(&self, items: &[Item<'_>]) -> Result<usize, AppendError> {
+        let mut total = 0_usize;
+        for (_, record, _) in items {
+            if record.properties.len() > MAX_PROPERTIES {
+                return Err(AppendError::PropertiesTooLarge { len: record.properties.len() });
+            }
+            if record.topic.is_empty() || record.topic.len() > MAX_TOPIC {
+                return Err(AppendError::Topic { len: record.topic.len() });
+            }
+            let len = record.encoded_len();
+            if len > self.limits.max_record {
+                return Err(AppendError::TooLarge { len, limit: self.limits.max_record });
+            }
+            total = total.saturating_add(len);
+        }
+        let limit = (self.files.size() as usize).saturating_sub(BLANK_LEN);
+        match total {
+            0 => Err(AppendError::Empty),
+            len if len > limit => Err(AppendError::TooLarge { len, limit }),
+            len => Ok(len),
+        }
+    }
+
+    /// The append lock, with room for `len` bytes and the filler behind them in the current segment. Moves on to the next
+    /// segment if need be, and waits for it outside the lock if it is not ready.
+    pub(super) fn lock_with_room(&self, len: u64, class: AppendClass) -> Result<MutexGuard<'_, Tail>, Unwritable> {
+        let needed = len + BLANK_LEN as u64;
+        loop {
+            let mut tail = self.tail.lock();
+            self.gate.check(class, || tail.left() < needed + self.limits.reserve)?;
+            if needed <= tail.left() {
+                return Ok(tail);
+            }
+            let base = tail.segment_end();
+            if let Some(writer) = self.allocator.take(base) {
+                self.roll(&mut tail, base, writer);
+                return Ok(tail);
+            }
+            tail.next_wanted = true;
+            self.allocator.want(base);
+            drop(tail);
+            self.allocator.wait_for(base)?;
+        }
+    }
+
+    /// Closes the current segment with the filler and goes on in `writer`, which starts at `base`.
+    pub(super) fn roll(&self, tail: &mut Tail, base: u64, writer: LogWriter) {
+        if let Some(mut full) = tail.writer.take() {
+            let left = full.log().len() - full.log().published();
+            if let Some(rest) = full.room(left).filter(|rest| rest.len() >= BLANK_LEN) {
+                encode_blank(rest, left as u32); // below 2 GiB, as the segment is
+            }
+            full.publish(left);
+        }
+        let segment = Arc::new(Segment { base, log: Arc::clone(writer.log()) });
+        self.segments.rcu(|segments| {
+            let mut segments = Vec::clone(segments);
+            segments.push(Arc::clone(&segment));
+            segments
+        });
+        tail.writer = Some(writer);
+        tail.end = base;
+        tail.populate_at = base;
+        tail.next_wanted = false;
+        self.progress.advance(base);
+    }
+}
+
+/// Takes space for the entries of all items, queue by queue, so that nothing can fail once the log is touched.
+fn reserve<'a>(items: &[Item<'a>]) -> Result<Rooms<'a>, AppendError> {
+    let mut rooms = Rooms::new();
+    for (i, (queue, record, _)) in items.iter().enumerate() {
+        // A batch is one run of the same queue: reserved at its first item.
+        if !has_entry(record) || rooms.iter().any(|(owner, _)| std::ptr::eq(*owner, *queue)) {
+            continue;
+        }
+        let rest = items.iter().skip(i);
+        let count = rest.filter(|(other, record, _)| std::ptr::eq(*other, *queue) && has_entry(record)).count();
+        rooms.push((*queue, queue.reserve(count).map_err(no_queue_space)?));
+    }
+    Ok(rooms)
+}
+
+/// Prepared and rollback records are in no queue.
+fn has_entry(record: &NewRecord<'_>) -> bool {
+    matches!(SysFlag(record.sys_flag).transaction(), TransactionType::None | TransactionType::Commit)
+}
+
+#[cold]
+fn no_queue_space(error: FileError) -> AppendError {
+    let why = if is_disk_full(&error.source) {
+        Unwritable::DiskFull { path: error.path, needed: 0, available: 0 }
+    } else {
+        Unwritable::Io(format!("{error}: {}", error.source))
+    };
+    AppendError::Unwritable(why)
+}

@@ -1,0 +1,143 @@
+//! Opening a data directory: lock, load, recover, and only then take writes.
+//!
+//! Where the log is walked from depends on how the last run ended:
+//!
+//! | last run | start of the walk |
+//! | --- | --- |
+//! | clean stop | the last record that a queue knows |
+//! | killed, and the machine has not restarted since | the same, with its entry written anew |
+//! | machine crashed, or not known | the newest file that is older than the checkpoint |
+//!
+//! Killing the process loses nothing that was written to a mapping, and an entry is written in the same step as its record:
+//! that is why the second case need not trust the checkpoint, and costs a few records.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::{Allocator, CommitLog, RecoveryReport, ReserveFile, SegmentFiles, Start, recover};
+use crate::config::StoreConfig;
+use crate::consume_queue::entry::Entry;
+use crate::consume_queue::table::QueueTable;
+use crate::dispatch::Dispatcher;
+use crate::error::{FileError, OpenError};
+use crate::flush::Flusher;
+use crate::fs::FileSystem;
+use crate::lock::{AbortFile, DirectoryLock};
+use crate::poison::Gate;
+use crate::store::{Environment, Parts};
+
+/// Folder of what Apache has no file for. All in it can be removed while the store is down.
+const OWN_FOLDER: &str = "tenonmq";
+/// Changes with every start of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Opens `config.root` and recovers what is in it. No thread runs yet.
+pub(crate) fn open(config: StoreConfig, env: Environment) -> Result<Parts, OpenError> {
+    let started = Instant::now();
+    config.check().map_err(OpenError::Config)?;
+    let fs = Arc::clone(&env.fs);
+    fs.create_dir_all(&config.root).map_err(FileError::of("create", &config.root))?;
+    let lock = DirectoryLock::acquire(&*fs, &config.root)?;
+    let abort = AbortFile::new(Arc::clone(&fs), &config.root);
+    let mark = RunMark::new(Arc::clone(&fs), &config.root);
+    let mut report = RecoveryReport { clean: !abort.exists(), ..RecoveryReport::default() };
+
+    let checkpoint = Checkpoint::load(Arc::clone(&fs), &config.root)?;
+    let checkpoint = Arc::new(checkpoint);
+    let files = Arc::new(SegmentFiles::new(Arc::clone(&fs), config.commit_log_dirs(), config.segment_size));
+    let loaded = files.load()?;
+    let queues = Arc::new(QueueTable::load(&config, &fs, report.clean)?);
+    if loaded.is_empty() {
+        // Without a log the queues point to nothing.
+        queues.delete_all()?;
+    }
+    let last = last_entry(&queues);
+    let start = match last {
+        Some(last) if report.clean => Start::at(&last, None),
+        Some(last) if mark.same_boot() => {
+            queues.truncate(last.physical_offset)?;
+            Start::at(&last, Some(checkpoint.min_timestamp()))
+        }
+        Some(_) => Start::Before(checkpoint.min_timestamp()),
+        None => Start::First,
+    };
+    let dispatcher = Dispatcher::new(Arc::clone(&queues), config.delay_levels_ms.clone());
+    let recovered = recover(&files, loaded, start, config.check_crc, &mut report, |record, offset| {
+        dispatcher.dispatch(record, offset)
+    })?;
+    queues.truncate(recovered.end)?;
+    queues.correct_min(recovered.segments.first().map_or(0, |first| first.base));
+    checkpoint.set_confirm_offset(recovered.last_record.map_or(0, u64::cast_signed));
+
+    abort.create()?;
+    mark.set()?;
+    let gate = Arc::new(Gate::default());
+    let reserve =
+        ReserveFile::new(config.root.join(OWN_FOLDER).join("reserve"), config.reserve_bytes, Arc::clone(&files));
+    let allocator = Arc::new(Allocator::new(Arc::clone(&files), Arc::clone(&gate), reserve));
+    let clock = Arc::clone(&env.clock);
+    let log = CommitLog::new(&config, files, Arc::clone(&allocator), Arc::clone(&gate), clock, recovered);
+    let log = Arc::new(log);
+    let flusher = Flusher::new(Arc::clone(&log), Arc::clone(&checkpoint), Arc::clone(&env.clock), config.flush);
+    report.elapsed = started.elapsed();
+    announce(&config.root, &report);
+    let flusher = Arc::new(flusher);
+    Ok(Parts { config, env, log, queues, dispatcher, checkpoint, flusher, allocator, gate, abort, mark, lock, report })
+}
+
+impl Start {
+    fn at(last: &Entry, otherwise: Option<i64>) -> Self {
+        Self::At { offset: last.physical_offset, record_len: last.size, otherwise }
+    }
+}
+
+/// The newest entry over all queues.
+fn last_entry(queues: &QueueTable) -> Option<Entry> {
+    let newest = queues.all().into_iter().max_by_key(|queue| queue.max_physical_offset())?;
+    let entry = newest.entry(newest.max_offset() - 1)?;
+    (!entry.is_blank()).then_some(entry)
+}
+
+fn announce(root: &Path, report: &RecoveryReport) {
+    tracing::info!(
+        root = %root.display(),
+        clean = report.clean,
+        records = report.records,
+        scanned_bytes = report.scanned_bytes,
+        end = report.end,
+        elapsed_ms = report.elapsed.as_millis() as u64,
+        "the store is open"
+    );
+    if let Some(offset) = report.cut_at {
+        tracing::warn!(offset, "a torn tail was cut off the log");
+    }
+}
+
+/// Remembers on which start of the machine the store was last opened.
+pub(crate) struct RunMark {
+    fs: Arc<dyn FileSystem>,
+    path: PathBuf,
+    boot_id: Option<Vec<u8>>,
+}
+
+impl RunMark {
+    fn new(fs: Arc<dyn FileSystem>, root: &Path) -> Self {
+        let boot_id = fs.read(Path::new(BOOT_ID)).ok().filter(|id| !id.is_empty());
+        Self { fs, path: root.join(OWN_FOLDER).join("boot_id"), boot_id }
+    }
+
+    /// Whether the last run was since the machine started, so that nothing it wrote was lost.
+    fn same_boot(&self) -> bool {
+        self.boot_id.is_some() && self.fs.read(&self.path).ok() == self.boot_id
+    }
+
+    fn set(&self) -> Result<(), FileError> {
+        let Some(boot_id) = &self.boot_id else { return Ok(()) };
+        if let Some(dir) = self.path.parent() {
+            self.fs.create_dir_all(dir).map_err(FileError::of("create", dir))?;
+        }
+        self.fs.write(&self.path, boot_id).map_err(FileError::of("write", &self.path))
+    }
+}

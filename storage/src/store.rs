@@ -1,0 +1,445 @@
+//! The store: the whole public surface of a data directory.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tenonmq_protocol::message::properties::names;
+use tenonmq_protocol::message::{NewRecord, Properties, RecordView, SysFlag};
+
+use crate::checkpoint::Checkpoint;
+use crate::clock::{Clock, SystemClock};
+use crate::commit_log::{Allocator, Appended, CommitLog, LogReader, Permit, RecoveryReport};
+use crate::config::{FlushPolicy, StoreConfig};
+use crate::config_file::ConfigFile;
+use crate::consume_queue::Queue;
+use crate::consume_queue::entry::Entry;
+use crate::consume_queue::file::QueueKind;
+use crate::consume_queue::lookup::Boundary;
+use crate::consume_queue::table::QueueTable;
+use crate::dispatch::Dispatcher;
+use crate::error::{AppendError, CutError, FileError, OpenError, Unwritable};
+use crate::fetch::{FetchLimits, Fetched};
+use crate::flush::Flusher;
+use crate::fs::{FileSystem, RealFs};
+use crate::lock::{AbortFile, DirectoryLock};
+use crate::metrics::StoreStats;
+use crate::open::{self, RunMark};
+use crate::poison::{AppendClass, Gate};
+use crate::threads::{Keeper, Threads};
+use crate::watermark::{Durability, Mark, Ticket, Watermarks};
+
+/// The outside world of a store.
+#[derive(Clone)]
+pub struct Environment {
+    /// Files and directories.
+    pub fs: Arc<dyn FileSystem>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Environment {
+    /// The real disk and the real time.
+    pub fn system() -> Self {
+        Self { fs: Arc::new(RealFs), clock: Arc::new(SystemClock) }
+    }
+}
+
+/// What a query by key found.
+#[derive(Debug, Clone, Default)]
+pub struct KeyQuery {
+    /// Log offsets of records that may have the key, newest first. Equal hashes are enough: compare the keys.
+    pub offsets: Vec<u64>,
+    /// The same records.
+    pub records: Vec<Bytes>,
+    /// Store time of the newest entry of the index, in milliseconds.
+    pub last_update_timestamp: i64,
+    /// Log offset of the newest entry of the index.
+    pub last_update_offset: u64,
+}
+
+/// What an opened directory consists of.
+pub(crate) struct Parts {
+    pub(crate) config: StoreConfig,
+    pub(crate) env: Environment,
+    pub(crate) log: Arc<CommitLog>,
+    pub(crate) queues: Arc<QueueTable>,
+    #[allow(dead_code)]
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) checkpoint: Arc<Checkpoint>,
+    pub(crate) flusher: Arc<Flusher>,
+    pub(crate) allocator: Arc<Allocator>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) abort: AbortFile,
+    #[allow(dead_code)]
+    pub(crate) mark: RunMark,
+    pub(crate) lock: DirectoryLock,
+    pub(crate) report: RecoveryReport,
+}
+
+struct Shared {
+    // Dropped in this order: the threads end before the directory is given back.
+    threads: Threads,
+    keeper: Arc<Keeper>,
+    parts: Parts,
+    refused: AtomicU64,
+    /// Taken by appends to batch queues: an inner batch carries its queue offset in its properties.
+    batch_append: Mutex<()>,
+    closing: Mutex<bool>,
+}
+
+/// An open data directory. A cheap clone; the directory is given back when the last one is dropped.
+///
+/// Dropping without [`shutdown`](Self::shutdown) is a crash: nothing is lost that the page cache holds, and the next
+/// [`open`](Self::open) recovers.
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
+
+impl Store {
+    /// Locks the directory, loads it, recovers what the last run left, and starts the threads of the store.
+    ///
+    /// Blocking. Progress of a long recovery is reported through `tracing`; what was found is in [`recovery`](Self::recovery).
+    pub fn open(config: StoreConfig, env: Environment) -> Result<Self, OpenError> {
+        let parts = open::open(config, env)?;
+        let keeper = Arc::new(Keeper::new(&parts));
+        let threads = Threads::start(Arc::clone(&parts.allocator), Arc::clone(&parts.flusher), Arc::clone(&keeper))
+            .map_err(FileError::of("start the threads for", &parts.config.root))?;
+        parts.log.prepare();
+        let (refused, batch_append, closing) = (AtomicU64::new(0), Mutex::new(()), Mutex::new(false));
+        Ok(Self(Arc::new(Shared { threads, keeper, parts, refused, batch_append, closing })))
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
+    fn log(&self) -> &CommitLog {
+        &self.0.parts.log
+    }
+
+    /// Existing or new queue. Keep the handle: appending then needs no lookup. A handle of a topic deleted since takes no
+    /// more appends; look it up again.
+    pub fn queue(&self, topic: &str, queue_id: i32) -> Arc<Queue> {
+        self.parts().queues.get(topic, queue_id)
+    }
+
+    /// The queue, if it exists.
+    pub fn find_queue(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
+        self.parts().queues.find(topic, queue_id)
+    }
+
+    /// Says whether queues of `topic` that are made from now on hold batches (attribute `queue.type=BatchCQ`).
+    pub fn declare_batch_topic(&self, topic: &str, batch: bool) {
+        self.parts().queues.declare_batch(topic, batch);
+    }
+
+    /// Appends one record under one short lock: it gets its physical offset, its queue offset and its store time, is encoded
+    /// into the mapping, and can be fetched when this returns.
+    ///
+    /// `record.topic` and `record.queue_id` must be those of `queue`. `tags_code` is what its entry holds; for a queue of
+    /// [`SCHEDULE_TOPIC`](crate::dispatch::SCHEDULE_TOPIC) it is the delay in milliseconds, and the entry holds the time of delivery.
+    pub fn append(
+        &self,
+        queue: &Queue,
+        record: &NewRecord<'_>,
+        tags_code: i64,
+        class: AppendClass,
+    ) -> Result<Appended, AppendError> {
+        let mut appended = None;
+        self.append_items(&[(queue, *record, tags_code)], 1, class, |place| appended = Some(place))?;
+        appended.ok_or(AppendError::Empty)
+    }
+
+    /// Appends several records next to each other in one file under one hold of the lock: a client's batch, or a committed
+    /// message and its op record. All or nothing.
+    pub fn append_all(
+        &self,
+        items: &[(&Queue, NewRecord<'_>, i64)],
+        class: AppendClass,
+    ) -> Result<SmallVec<[Appended; 2]>, AppendError> {
+        let mut appended = SmallVec::with_capacity(items.len());
+        self.append_items(items, 1, class, |place| appended.push(place))?;
+        Ok(appended)
+    }
+
+    /// Appends a client's batch of `count` messages as one record to a queue of kind [`QueueKind::Batch`]. Sets the flags
+    /// and the properties `INNER_NUM` and `INNER_BASE`; the queue offset returned is that of the first message.
+    pub fn append_inner_batch(
+        &self,
+        queue: &Queue,
+        record: &NewRecord<'_>,
+        count: u16,
+        class: AppendClass,
+    ) -> Result<Appended, AppendError> {
+        let _base_stays = self.0.batch_append.lock();
+        let text = std::str::from_utf8(record.properties).unwrap_or_default();
+        let mut properties = Properties::parse(text);
+        properties.set(names::INNER_NUM, count.to_string());
+        properties.set(names::INNER_BASE, queue.max_offset().to_string());
+        let mut encoded = Vec::with_capacity(text.len() + 64);
+        properties.encode_into(&mut encoded);
+        let sys_flag = record.sys_flag | SysFlag::INNER_BATCH | SysFlag::NEED_UNWRAP;
+        let record = NewRecord { properties: &encoded, sys_flag, ..*record };
+        let mut appended = None;
+        let result = self.log().append(&[(queue, record, 0)], count.max(1), class, |place| appended = Some(place));
+        self.count_refusal(result)?;
+        appended.ok_or(AppendError::Empty)
+    }
+
+    fn append_items(
+        &self,
+        items: &[(&Queue, NewRecord<'_>, i64)],
+        batch: u16,
+        class: AppendClass,
+        place: impl FnMut(Appended),
+    ) -> Result<(), AppendError> {
+        let holds_batches = items.iter().any(|(queue, _, _)| queue.kind() == QueueKind::Batch);
+        let _base_stays = holds_batches.then(|| self.0.batch_append.lock());
+        self.count_refusal(self.log().append(items, batch, class, place))
+    }
+
+    fn count_refusal(&self, result: Result<(), AppendError>) -> Result<(), AppendError> {
+        if result.is_err() {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Resolves when the record of `ticket` is as durable as the flush policy asks: at once for the asynchronous one.
+    ///
+    /// Must be polled by a tokio runtime with timers.
+    pub fn durable(&self, ticket: Ticket, timeout: Duration) -> impl Future<Output = Durability> + Send + 'static {
+        let parts = self.parts();
+        let waits = parts.flusher.policy() == FlushPolicy::Sync && parts.log.progress().flushed() < ticket.end;
+        let waiting = waits.then(|| {
+            parts.flusher.ask(ticket.end);
+            (Arc::clone(&parts.log), Arc::clone(&parts.gate))
+        });
+        async move {
+            let Some((log, gate)) = waiting else { return Durability::Ok };
+            match tokio::time::timeout(timeout, log.progress().reached(Mark::Flushed, ticket.end)).await {
+                Ok(true) => Durability::Ok,
+                Ok(false) if gate.is_poisoned() => Durability::Poisoned,
+                Ok(false) if log.tail_state().permit.epoch != ticket.epoch => Durability::NotMaster,
+                Ok(false) | Err(_) => Durability::FlushTimeout,
+            }
+        }
+    }
+
+    /// Makes everything appended so far durable. Blocking.
+    pub fn flush(&self) -> Result<(), FileError> {
+        self.parts().flusher.flush()
+    }
+
+    /// The whole record that starts at a log offset, by reference to its segment; `None` when there is none (any more).
+    pub fn read(&self, physical_offset: u64) -> Option<Bytes> {
+        self.log().record(physical_offset)
+    }
+
+    /// As [`read`](Self::read), when the length is known from a queue entry: no parsing.
+    pub fn read_entry(&self, entry: &Entry) -> Option<Bytes> {
+        self.log().bytes(entry.physical_offset, entry.size)
+    }
+
+    /// Looks at the record of an entry in place; `None` when it is gone.
+    pub fn peek<T>(&self, entry: &Entry, look: impl FnOnce(&RecordView<'_>) -> T) -> Option<T> {
+        self.log().peek(entry.physical_offset, entry.size, look)
+    }
+
+    /// Records of `queue` from the offset `from` on whose entries `matches` accepts. Statuses and next offsets are Apache's.
+    pub fn fetch(&self, queue: &Queue, from: i64, limits: FetchLimits, matches: impl FnMut(&Entry) -> bool) -> Fetched {
+        self.log().fetch(queue, from, &limits, matches, |_, _| true)
+    }
+
+    /// As [`fetch`](Self::fetch), with a second test that sees the bytes of the whole record.
+    pub fn fetch_filtered(
+        &self,
+        queue: &Queue,
+        from: i64,
+        limits: FetchLimits,
+        matches: impl FnMut(&Entry) -> bool,
+        matches_record: impl FnMut(&Entry, &[u8]) -> bool,
+    ) -> Fetched {
+        self.log().fetch(queue, from, &limits, matches, matches_record)
+    }
+
+    /// The tags code of an entry, read from the extension files when the entry holds an address (a directory written by
+    /// Apache with `enableConsumeQueueExt`). `None` when it cannot be told: then any tag matches.
+    pub fn tags_code(&self, queue: &Queue, entry: &Entry) -> Option<i64> {
+        queue.tags_code(entry, self.parts().config.consume_queue_ext_file_size)
+    }
+
+    /// The queue offset that belongs to a store time in milliseconds, see [`Boundary`].
+    pub fn offset_by_time(&self, queue: &Queue, ms: i64, boundary: Boundary) -> i64 {
+        queue.offset_by_time(ms, boundary, |entry| self.store_time(entry))
+    }
+
+    /// When the message at a queue offset was stored, in milliseconds; `None` when it is not there.
+    pub fn message_time(&self, queue: &Queue, offset: i64) -> Option<i64> {
+        self.store_time(&queue.entry(offset)?)
+    }
+
+    /// When the oldest message of a queue was stored, in milliseconds; `None` for a queue without one.
+    pub fn earliest_message_time(&self, queue: &Queue) -> Option<i64> {
+        self.message_time(queue, queue.min_offset())
+    }
+
+    /// When the oldest record of the log was stored, in milliseconds; `None` for an empty log.
+    pub fn earliest_log_time(&self) -> Option<i64> {
+        let record = self.read(self.log().min())?;
+        RecordView::parse(&record).ok().map(|record| record.store_timestamp())
+    }
+
+    fn store_time(&self, entry: &Entry) -> Option<i64> {
+        self.peek(entry, |record| record.store_timestamp())
+    }
+
+    /// Records of `topic` that may have `key`, stored between `begin_ms` and `end_ms`, newest first, at most `max`.
+    pub fn query_by_key(&self, topic: &str, key: &str, max: usize, begin_ms: i64, end_ms: i64) -> KeyQuery {
+        let _ = (topic, key, max, begin_ms, end_ms);
+        KeyQuery::default()
+    }
+
+    /// Removes the queues of a topic. Its records stay in the log until they are old.
+    pub fn delete_topic(&self, topic: &str) -> Result<(), FileError> {
+        self.parts().queues.delete_topic(topic)
+    }
+
+    /// Topics that have queues, with their queue ids.
+    pub fn topics_with_queues(&self) -> Vec<(String, Vec<i32>)> {
+        self.parts().queues.topics()
+    }
+
+    /// How far the log is appended, flushed and confirmed.
+    pub fn watermarks(&self) -> Watermarks {
+        self.log().watermarks()
+    }
+
+    /// Whether ordinary sends are taken now, and if not, the exact reason.
+    pub fn writable(&self) -> Result<(), Unwritable> {
+        self.log().writable()
+    }
+
+    /// Lets this broker write, or not; who waits for a ticket of another epoch is told.
+    pub fn set_permit(&self, permit: Permit) {
+        self.log().set_permit(permit);
+    }
+
+    /// The right to write, as it stands.
+    pub fn permit(&self) -> Permit {
+        self.log().tail_state().permit
+    }
+
+    /// Numbers for metrics and admin answers.
+    pub fn stats(&self) -> StoreStats {
+        let parts = self.parts();
+        let (flushes, last_flush_us) = parts.flusher.counts();
+        let tail = parts.log.tail_state();
+        let watermarks = parts.log.watermarks();
+        StoreStats {
+            watermarks,
+            indexed: watermarks.appended,
+            segments: parts.log.segments().len(),
+            queues: parts.queues.all().len(),
+            appended_records: tail.records,
+            appended_bytes: tail.bytes,
+            refused_appends: self.0.refused.load(Ordering::Relaxed),
+            flushes,
+            last_flush_us,
+            last_store_timestamp: tail.last_timestamp,
+        }
+    }
+
+    /// What opening found and did.
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.parts().report
+    }
+
+    /// The settings it was opened with.
+    pub fn config(&self) -> &StoreConfig {
+        &self.parts().config
+    }
+
+    /// The data directory.
+    pub fn root(&self) -> &Path {
+        &self.parts().config.root
+    }
+
+    /// The outside world it was opened with.
+    pub fn environment(&self) -> &Environment {
+        &self.parts().env
+    }
+
+    /// A file below `config/`, loaded and saved with Apache's `.bak` rule.
+    pub fn config_file(&self, name: &str) -> ConfigFile {
+        ConfigFile::new(Arc::clone(&self.parts().env.fs), &self.parts().config.root, name)
+    }
+
+    /// Reads the log from an offset on, and keeps what it has not read from being removed. Sees what readers may see.
+    pub fn log_reader(&self, from: u64) -> LogReader {
+        LogReader::new(Arc::clone(&self.parts().log), from, Mark::Confirmed)
+    }
+
+    /// As [`log_reader`](Self::log_reader), up to the end of the log: for replication.
+    pub fn replica_reader(&self, from: u64) -> LogReader {
+        LogReader::new(Arc::clone(&self.parts().log), from, Mark::Appended)
+    }
+
+    /// Takes the log back to `offset`, which must be the start of a record, or its end: what is behind is gone from log and queues,
+    /// durably, and cannot come back. Records that readers still hold stay readable. Blocking.
+    pub fn cut(&self, offset: u64) -> Result<(), CutError> {
+        let parts = self.parts();
+        parts.log.cut(offset, || parts.queues.truncate(offset))
+    }
+
+    /// Removes expired files in the next rounds, whatever the hour (an operator asked).
+    pub fn trigger_clean(&self) {
+        self.0.keeper.ask_cleaning();
+    }
+
+    /// Does the periodic work that is due by the clock. The store does so by itself twice a second; a test that moves the clock need
+    /// not wait for it.
+    pub fn maintain(&self) {
+        self.0.keeper.tick();
+    }
+
+    /// Stops in order: no more writes, threads ended, log and queues and checkpoint on disk, spare file removed, `abort` removed.
+    ///
+    /// After an error, or on a poisoned store, `abort` stays, and the next start recovers. Calling it again does nothing.
+    pub fn shutdown(&self) -> Result<(), FileError> {
+        let mut closing = self.0.closing.lock();
+        if std::mem::replace(&mut *closing, true) {
+            return Ok(());
+        }
+        let parts = self.parts();
+        parts.gate.close();
+        parts.log.wait_for_appends();
+        self.0.threads.stop();
+        if parts.gate.is_poisoned() {
+            tracing::error!("the store is poisoned: stopping without a flush, the next start recovers");
+            parts.log.progress().give_up();
+            return Ok(());
+        }
+        self.0.keeper.finish()?;
+        parts.allocator.discard()?;
+        let _ = &parts.lock;
+        parts.abort.remove()?;
+        parts.log.progress().give_up();
+        tracing::info!(root = %parts.config.root.display(), "the store is shut down");
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("root", &self.root())
+            .field("watermarks", &self.watermarks())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,215 @@
+//! How far the log is appended, flushed and confirmed, and who waits for it.
+//!
+//! ```text
+//! min ≤ flushed ≤ appended      confirmed ≤ appended
+//! ```
+//!
+//! Readers see nothing beyond *confirmed*; alone it follows *appended* at the cost of one store. All waiting, for a
+//! flush, for a replica or for new data, is one list: a waiter names the mark and the offset it needs.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+
+use parking_lot::Mutex;
+
+/// Log offsets up to which something holds, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// First offset that is still there.
+    pub min: u64,
+    /// End of the log.
+    pub appended: u64,
+    /// Everything before is on disk.
+    pub flushed: u64,
+    /// Readers see everything before, and nothing beyond.
+    pub confirmed: u64,
+}
+
+/// One of the marks that only rise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// See [`Watermarks::appended`].
+    Appended,
+    /// See [`Watermarks::flushed`].
+    Flushed,
+    /// See [`Watermarks::confirmed`].
+    Confirmed,
+}
+
+/// What to wait for after an append, see [`Store::durable`](crate::Store::durable).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// End of the record in the log.
+    pub end: u64,
+    /// Epoch of the write permit under which it was appended.
+    pub epoch: u32,
+}
+
+/// How waiting for a [`Ticket`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// As durable as the policy asks.
+    Ok,
+    /// Not flushed in time. It may still be.
+    FlushTimeout,
+    /// Not confirmed by replicas in time. It may still be.
+    ReplicaTimeout,
+    /// This broker stopped being the master before that.
+    NotMaster,
+    /// A flush failed: what the disk holds is unknown.
+    Poisoned,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    mark: Mark,
+    offset: u64,
+    waker: Waker,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    list: Vec<Waiter>,
+    next_id: u64,
+}
+
+/// The running marks of one log.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    appended: AtomicU64,
+    flushed: AtomicU64,
+    confirmed: AtomicU64,
+    /// Raised when waiting makes no sense any more (poisoned, closed, role changed).
+    generation: AtomicU32,
+    waiting: AtomicUsize,
+    waiters: Mutex<Waiters>,
+}
+
+impl Progress {
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn flushed(&self) -> u64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn at(&self, mark: Mark) -> u64 {
+        self.of(mark).load(Ordering::SeqCst)
+    }
+
+    fn of(&self, mark: Mark) -> &AtomicU64 {
+        match mark {
+            Mark::Appended => &self.appended,
+            Mark::Flushed => &self.flushed,
+            Mark::Confirmed => &self.confirmed,
+        }
+    }
+
+    /// Sets all marks, when the log is opened or cut.
+    pub(crate) fn reset(&self, end: u64) {
+        for mark in [Mark::Confirmed, Mark::Flushed, Mark::Appended] {
+            self.of(mark).store(end, Ordering::SeqCst);
+        }
+        self.give_up();
+    }
+
+    /// The log grew to `end`: readers may see it at once, as nobody else has to confirm. Called under the append lock.
+    #[inline]
+    pub(crate) fn advance(&self, end: u64) {
+        self.appended.store(end, Ordering::Release);
+        // SeqCst, paired with `reached`: either the waiter sees the new mark, or we see the waiter.
+        self.confirmed.store(end, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.wake(|waiter| waiter.mark != Mark::Flushed && waiter.offset <= end);
+        }
+    }
+
+    /// The log is on disk up to `end`.
+    pub(crate) fn flushed_to(&self, end: u64) {
+        self.flushed.fetch_max(end, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.wake(|waiter| waiter.mark == Mark::Flushed && waiter.offset <= end);
+        }
+    }
+
+    /// Lets every waiter look again at why it waits.
+    pub(crate) fn give_up(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.wake(|_| true);
+    }
+
+    #[cold]
+    fn wake(&self, which: impl Fn(&Waiter) -> bool) {
+        let mut ready = Vec::new();
+        let mut waiters = self.waiters.lock();
+        let mut i = 0;
+        while let Some(waiter) = waiters.list.get(i) {
+            if which(waiter) {
+                ready.push(waiters.list.swap_remove(i).waker);
+            } else {
+                i += 1;
+            }
+        }
+        self.waiting.store(waiters.list.len(), Ordering::SeqCst);
+        drop(waiters);
+        ready.into_iter().for_each(Waker::wake);
+    }
+
+    /// Resolves to true when `mark` reaches `offset`, to false after [`give_up`](Self::give_up). Drop it to stop waiting.
+    pub(crate) async fn reached(&self, mark: Mark, offset: u64) -> bool {
+        let generation = self.generation.load(Ordering::SeqCst);
+        let mut registered = Registration { progress: self, id: None };
+        poll_fn(|context| {
+            if self.at(mark) >= offset {
+                return Poll::Ready(true);
+            }
+            registered.set(mark, offset, context.waker());
+            // Looked at again after registering: a mark raised in between would have woken nobody.
+            if self.at(mark) >= offset {
+                Poll::Ready(true)
+            } else if self.generation.load(Ordering::SeqCst) != generation {
+                Poll::Ready(false)
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+/// A place in the list of waiters, left when dropped.
+struct Registration<'a> {
+    progress: &'a Progress,
+    id: Option<u64>,
+}
+
+impl Registration<'_> {
+    fn set(&mut self, mark: Mark, offset: u64, waker: &Waker) {
+        let mut waiters = self.progress.waiters.lock();
+        if let Some(known) = self.id.and_then(|id| waiters.list.iter_mut().find(|waiter| waiter.id == id)) {
+            known.waker.clone_from(waker);
+            return;
+        }
+        let id = waiters.next_id;
+        waiters.next_id += 1;
+        waiters.list.push(Waiter { id, mark, offset, waker: waker.clone() });
+        self.progress.waiting.store(waiters.list.len(), Ordering::SeqCst);
+        self.id = Some(id);
+    }
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let mut waiters = self.progress.waiters.lock();
+        waiters.list.retain(|waiter| waiter.id != id);
+        self.progress.waiting.store(waiters.list.len(), Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,98 @@
+//! Directories written by Apache RocketMQ 5.3.3 open here, and hold what Apache says they hold.
+
+mod common;
+
+use std::collections::HashMap;
+
+use common::{golden, golden_path, quiet};
+use serde_json::Value;
+use tenonmq_protocol::message::RecordView;
+use tenonmq_storage::Store;
+
+fn lines(name: &str, file: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(golden_path(name).join("expected").join(file)).expect("expected content");
+    text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+}
+
+fn number(line: &Value, field: &str) -> i64 {
+    line[field].as_i64().unwrap_or_else(|| panic!("{field} in {line}"))
+}
+
+fn assert_every_record_is_there(name: &str, store: &Store) {
+    for line in lines(name, "commitlog.jsonl") {
+        match line["kind"].as_str() {
+            Some("message") => {
+                let offset = number(&line, "physicalOffset");
+                let bytes = store.read(offset as u64).unwrap_or_else(|| panic!("record at {offset}"));
+                let record = RecordView::parse(&bytes).expect("a record");
+                assert_eq!(record.len() as i64, number(&line, "size"));
+                assert_eq!(record.topic(), line["topic"].as_str().expect("a topic"));
+                assert_eq!(i64::from(record.queue_id()), number(&line, "queueId"));
+                assert_eq!(record.queue_offset(), number(&line, "queueOffset"));
+                assert_eq!(record.store_timestamp(), number(&line, "storeTimestamp"));
+                record.verify_crc().expect("the checksum");
+            }
+            Some("end") => {
+                assert_eq!(store.watermarks().appended as i64, number(&line, "physicalOffset"));
+                assert_eq!(store.watermarks().confirmed as i64, number(&line, "physicalOffset"));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn assert_every_entry_is_there(name: &str, store: &Store) {
+    let mut counts = HashMap::new();
+    for line in lines(name, "consumequeue.jsonl") {
+        let (topic, id) = (line["topic"].as_str().expect("a topic"), number(&line, "queueId") as i32);
+        let queue = store.find_queue(topic, id).unwrap_or_else(|| panic!("queue {topic} {id}"));
+        let count = counts.entry((topic.to_owned(), id)).or_insert_with(|| queue.min_offset());
+        let index = number(&line, "index");
+        *count = index + 1;
+        let entry = queue.entry(index).unwrap_or_else(|| panic!("entry {index} of {topic} {id}"));
+        assert_eq!(entry.physical_offset as i64, number(&line, "physicalOffset"), "{line}");
+        assert_eq!(i64::from(entry.size), number(&line, "size"));
+        assert_eq!(entry.tags_code, number(&line, "tagsCode"));
+    }
+    for ((topic, id), count) in counts {
+        assert_eq!(store.find_queue(&topic, id).map(|queue| queue.max_offset()), Some(count), "{topic} {id}");
+    }
+}
+
+#[test]
+fn a_directory_that_apache_stopped_cleanly_opens_with_all_in_it() {
+    let (_dir, config) = golden("clean");
+    let store = Store::open(config, quiet()).expect("the store opens");
+    assert!(store.recovery().clean);
+    assert_eq!(store.recovery().cut_at, None);
+    assert_every_record_is_there("clean", &store);
+    assert_every_entry_is_there("clean", &store);
+}
+
+#[test]
+fn a_directory_that_apache_was_killed_over_opens_with_all_in_it() {
+    let (_dir, config) = golden("killed");
+    let store = Store::open(config, quiet()).expect("the store opens");
+    assert!(!store.recovery().clean);
+    assert_eq!(store.recovery().started_at, 262_144, "the worked example of the reference");
+    assert_every_record_is_there("killed", &store);
+    assert_every_entry_is_there("killed", &store);
+}
+
+#[test]
+fn a_directory_with_queue_extensions_and_record_checksums_opens_with_all_in_it() {
+    let (_dir, config) = golden("ext");
+    let store = Store::open(config, quiet()).expect("the store opens");
+    assert_every_record_is_there("ext", &store);
+    assert_every_entry_is_there("ext", &store);
+}
+
+#[test]
+fn a_golden_directory_keeps_its_abort_file_until_a_clean_stop() {
+    let (dir, config) = golden("killed");
+    let abort = dir.path().join("abort");
+    let store = Store::open(config, quiet()).expect("the store opens");
+    assert!(abort.exists());
+    store.shutdown().expect("a clean stop");
+    assert!(!abort.exists());
+}
