@@ -1,2 +1,8 @@
 //! The `tenonmq` binary.
-fn main() {}
+
+mod args;
+
+fn main() {
+    use clap::Parser as _;
+    let _ = args::Args::parse();
+}

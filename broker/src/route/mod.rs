@@ -1,0 +1,3 @@
+//! How clients find this broker: the address they are told, and the name servers that tell it.
+
+pub mod address;
