@@ -1,3 +1,5 @@
 //! How clients find this broker: the address they are told, and the name servers that tell it.
 
 pub mod address;
+mod link;
+pub use link::{Link, LinkError};
