@@ -66,7 +66,7 @@ impl LiveConfig {
     /// Answers GET_BROKER_CONFIG (26).
     #[must_use]
     pub fn get_all(&self) -> BTreeMap<String, String> {
-        let areas = [Area::Store, Area::Broker, Area::Network, Area::Own];
+        let areas = [Area::Store, Area::Broker, Area::Server, Area::Client, Area::Own];
         let mut all = self.values.lock().values.all_effective(&areas, &self.machine);
         let config = self.load();
         all.insert("haListenPort".into(), config.identity.ha_port.to_string());
@@ -78,7 +78,7 @@ impl LiveConfig {
     /// Answers GET_NAMESRV_CONFIG (319).
     #[must_use]
     pub fn get_all_of_name_server(&self) -> BTreeMap<String, String> {
-        let areas = [Area::NameServer, Area::Network];
+        let areas = [Area::NameServer, Area::Server];
         let mut all = self.values.lock().values.all_effective(&areas, &self.machine);
         let config = self.load();
         let config = &config.name_server;

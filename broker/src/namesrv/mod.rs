@@ -2,8 +2,13 @@
 //!
 //! [`table`] holds the rules and does no I/O; the rest carries requests to it and answers back.
 
+pub mod json;
+pub mod kv;
 pub mod model;
+pub mod register;
+pub mod service;
 pub mod table;
 
 pub use model::{Broker, Origin, Queues, Refused, Registered, Registrant, Route, Served, Version};
+pub use service::{Answer, Call, NameServer};
 pub use table::{RouteTable, Rules, UnitTopics};

@@ -56,8 +56,10 @@ pub enum Area {
     Store,
     /// The broker.
     Broker,
-    /// Sockets, of either role.
-    Network,
+    /// Sockets that are listened on, by either role.
+    Server,
+    /// Connections that are made.
+    Client,
     /// The name-server role.
     NameServer,
     /// Only here.
@@ -83,7 +85,8 @@ const fn key(name: &'static str, kind: Kind, default: Default) -> Key {
 const TABLES: &[(Area, &[Key])] = &[
     (Area::Store, store::KEYS),
     (Area::Broker, broker::KEYS),
-    (Area::Network, network::KEYS),
+    (Area::Server, network::SERVER),
+    (Area::Client, network::CLIENT),
     (Area::NameServer, namesrv::KEYS),
     (Area::Own, own::KEYS),
 ];

@@ -1,0 +1,181 @@
+//! Keys and values by namespace, kept in upstream's `kvConfig.json`.
+//!
+//! Invariant: what a reader sees has been written to the file, or the writer was told that it could not be.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+/// The namespace with the order configuration of topics.
+pub const ORDER_NAMESPACE: &str = "ORDER_TOPIC_CONFIG";
+
+type Table = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Upstream `KVConfigSerializeWrapper`.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct File {
+    config_table: Table,
+}
+
+/// The table and the file behind it.
+#[derive(Debug)]
+pub struct Kv {
+    path: PathBuf,
+    table: RwLock<Table>,
+    /// Held from a change until it is in the file, so that changes reach the file in their order.
+    writing: parking_lot::Mutex<()>,
+}
+
+impl Kv {
+    /// Reads the file; none yet means an empty table.
+    ///
+    /// # Errors
+    /// The file exists, and neither it nor its `.bak` can be read.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        let table = match read(&path) {
+            Ok(table) => table,
+            Err(error) => read(&backup_of(&path)).ok().filter(|table| !table.is_empty()).ok_or(error)?,
+        };
+        Ok(Self { path, table: RwLock::new(table), writing: parking_lot::Mutex::new(()) })
+    }
+
+    /// One value (code 101).
+    #[must_use]
+    pub fn get(&self, namespace: &str, key: &str) -> Option<String> {
+        self.table.read().get(namespace)?.get(key).cloned()
+    }
+
+    /// All values of a namespace (code 219); `None` while it has never had one.
+    #[must_use]
+    pub fn list(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        self.table.read().get(namespace).cloned()
+    }
+
+    /// Sets a value (code 100) and writes the file.
+    ///
+    /// # Errors
+    /// The file cannot be written; the table is as before.
+    pub fn put(&self, namespace: &str, key: &str, value: &str) -> io::Result<()> {
+        self.change(|table| {
+            table.entry(namespace.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        })
+    }
+
+    /// Removes a value (code 102) and writes the file. A namespace stays when it becomes empty.
+    ///
+    /// # Errors
+    /// The file cannot be written; the table is as before.
+    pub fn delete(&self, namespace: &str, key: &str) -> io::Result<()> {
+        self.change(|table| {
+            if let Some(values) = table.get_mut(namespace) {
+                values.remove(key);
+            }
+        })
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut Table)) -> io::Result<()> {
+        let _writing = self.writing.lock();
+        let mut table = self.table.read().clone();
+        edit(&mut table);
+        let file = File { config_table: table };
+        write(&self.path, &file)?;
+        *self.table.write() = file.config_table;
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> io::Result<Table> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.is_empty() => Ok(Table::new()),
+        Ok(bytes) => {
+            let file: File = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+            Ok(file.config_table)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Table::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Beside the file first, then in its place, with the former content in `.bak`: a crash leaves one of them whole.
+fn write(path: &Path, file: &File) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let beside = with_ending(path, ".tmp");
+    let mut handle = std::fs::File::create(&beside)?;
+    handle.write_all(&serde_json::to_vec_pretty(file).map_err(io::Error::other)?)?;
+    handle.sync_data()?;
+    match std::fs::copy(path, backup_of(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::rename(beside, path)
+}
+
+fn backup_of(path: &Path) -> PathBuf {
+    with_ending(path, ".bak")
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_survive_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("namesrv/kvConfig.json");
+        let kv = Kv::open(path.clone()).unwrap();
+        assert_eq!(kv.list("n"), None);
+        kv.put("n", "k", "v").unwrap();
+        kv.put("n", "l", "w").unwrap();
+        kv.delete("n", "l").unwrap();
+        kv.delete("other", "k").unwrap();
+        drop(kv);
+        let kv = Kv::open(path.clone()).unwrap();
+        assert_eq!(kv.get("n", "k").as_deref(), Some("v"));
+        assert_eq!(kv.list("n").unwrap().len(), 1);
+        kv.delete("n", "k").unwrap();
+        assert_eq!(kv.list("n"), Some(BTreeMap::new()), "a namespace stays when it becomes empty");
+    }
+
+    #[test]
+    fn a_file_written_by_upstream_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kvConfig.json");
+        std::fs::write(&path, "{\n\t\"configTable\":{\"ORDER_TOPIC_CONFIG\":{\n\t\t\"W\":\"a:3\"\n\t}}\n}").unwrap();
+        let kv = Kv::open(path).unwrap();
+        assert_eq!(kv.get(ORDER_NAMESPACE, "W").as_deref(), Some("a:3"));
+    }
+
+    #[test]
+    fn a_torn_file_gives_way_to_its_backup_and_is_an_error_without_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kvConfig.json");
+        std::fs::write(&path, "{\"configTa").unwrap();
+        assert!(Kv::open(path.clone()).is_err());
+        std::fs::write(backup_of(&path), "{\"configTable\":{\"n\":{\"k\":\"v\"}}}").unwrap();
+        assert_eq!(Kv::open(path).unwrap().get("n", "k").as_deref(), Some("v"));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_written_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let kv = Kv::open(folder.path().join("file/kvConfig.json"));
+        let Ok(kv) = kv else {
+            return; // a path below a file is refused at once
+        };
+        assert!(kv.put("n", "k", "v").is_err());
+        assert_eq!(kv.get("n", "k"), None);
+    }
+}

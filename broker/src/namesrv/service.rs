@@ -1,0 +1,401 @@
+//! The name server as a service: one lock around the table, keys and values, and an answer to each request.
+//!
+//! No sockets: a request comes as its code, fields and body, and the answer is a value. The broker of this
+//! process calls [`NameServer::register`] directly.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use tenonmq_protocol::{Fields, HeaderError, RequestCode, ResponseCode};
+use tracing::{debug, info, warn};
+
+use super::json::{self, Form};
+use super::kv::{Kv, ORDER_NAMESPACE};
+use super::model::{Origin, Refused, Registered, Registrant, Served};
+use super::register;
+use super::table::{RouteTable, Rules, UnitTopics};
+use crate::config::{self, ConfigError, LiveConfig};
+
+/// Since this version (4.9.4) clients want standard JSON.
+const STANDARD_JSON_SINCE: i32 = 401;
+
+/// A request as far as the name server looks at it.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// What is asked.
+    pub code: RequestCode,
+    /// The version of who asks.
+    pub version: i32,
+    /// Its header fields.
+    pub fields: Fields<'a>,
+    /// Its body.
+    pub body: &'a [u8],
+    /// The connection that it came over.
+    pub origin: Origin,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Outcome.
+    pub code: ResponseCode,
+    /// Text for people.
+    pub remark: Option<String>,
+    /// Header fields.
+    pub fields: Vec<(&'static str, String)>,
+    /// Body, perhaps empty.
+    pub body: Bytes,
+}
+
+impl Answer {
+    fn ok() -> Self {
+        Self { code: ResponseCode::SUCCESS, remark: None, fields: Vec::new(), body: Bytes::new() }
+    }
+
+    fn error(code: ResponseCode, remark: impl Into<String>) -> Self {
+        Self { code, remark: Some(remark.into()), ..Self::ok() }
+    }
+
+    fn body(mut self, text: String) -> Self {
+        self.body = text.into();
+        self
+    }
+
+    fn field(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.fields.push((name, value.to_string()));
+        self
+    }
+}
+
+impl From<HeaderError> for Answer {
+    fn from(error: HeaderError) -> Self {
+        Self::error(ResponseCode::SYSTEM_ERROR, error.to_string())
+    }
+}
+
+impl From<register::BodyError> for Answer {
+    fn from(error: register::BodyError) -> Self {
+        Self::error(ResponseCode::SYSTEM_ERROR, error.to_string())
+    }
+}
+
+type Outcome = Result<Answer, Answer>;
+
+/// The name-server role of this process.
+#[derive(Debug)]
+pub struct NameServer {
+    table: RwLock<RouteTable>,
+    kv: Kv,
+    config: Arc<LiveConfig>,
+    started_ms: i64,
+    /// Set once a route was given or the wait is over, when `needWaitForService`.
+    ready: AtomicBool,
+}
+
+impl NameServer {
+    /// A name server that knows nobody yet.
+    ///
+    /// # Errors
+    /// The file of keys and values exists and cannot be read.
+    pub fn open(config: Arc<LiveConfig>, now_ms: i64) -> std::io::Result<Self> {
+        let kv = Kv::open(config.load().name_server.kv_path.clone())?;
+        let table = RwLock::default();
+        Ok(Self { table, kv, config, started_ms: now_ms, ready: AtomicBool::new(false) })
+    }
+
+    /// Takes a registration; also what the broker of this process calls.
+    ///
+    /// # Errors
+    /// [`Refused`] says why it was not taken.
+    pub fn register(&self, who: &Registrant, what: Served, now_ms: i64) -> Result<Registered, Refused> {
+        self.table.write().register(who, what, self.rules(), now_ms)
+    }
+
+    /// Ends a registration.
+    pub fn unregister(&self, cluster: &str, name: &str, address: &str) {
+        info!(cluster, broker = name, address, "broker unregistered");
+        self.table.write().unregister(cluster, name, address);
+    }
+
+    /// Ends the registrations of a connection that closed.
+    pub fn connection_closed(&self, id: u64) {
+        self.table.write().connection_closed(id);
+    }
+
+    /// Ends the registrations of brokers that were silent for too long; returns their connections, to be closed.
+    pub fn expire(&self, now_ms: i64) -> Vec<u64> {
+        let gone = self.table.write().expire(now_ms);
+        if !gone.is_empty() {
+            warn!(connections = ?gone, "brokers expired: no registration or heartbeat in time");
+        }
+        gone
+    }
+
+    /// The order configuration of topics, which registrations are answered with, when there is one.
+    pub fn order_config(&self) -> Option<std::collections::BTreeMap<String, String>> {
+        self.kv.list(ORDER_NAMESPACE)
+    }
+
+    /// Whether answering this request writes a file, and so must not be done where sockets are served.
+    pub fn writes_files(code: RequestCode) -> bool {
+        matches!(code, RequestCode::PUT_KV_CONFIG | RequestCode::DELETE_KV_CONFIG)
+    }
+
+    /// Answers one request.
+    pub fn answer(&self, call: &Call<'_>, now_ms: i64) -> Answer {
+        self.try_answer(call, now_ms).unwrap_or_else(|refusal| refusal)
+    }
+
+    fn rules(&self) -> Rules {
+        let config = self.config.load();
+        let config = &config.name_server;
+        Rules { acting_master: config.acting_master, delete_missing_topics: config.delete_missing_topics }
+    }
+
+    fn try_answer(&self, call: &Call<'_>, now_ms: i64) -> Outcome {
+        match call.code {
+            RequestCode::GET_ROUTEINFO_BY_TOPIC => self.route(call, now_ms),
+            RequestCode::REGISTER_BROKER => self.register_broker(call, now_ms),
+            RequestCode::UNREGISTER_BROKER => self.unregister_broker(call),
+            RequestCode::BROKER_HEARTBEAT => self.heartbeat(call, now_ms),
+            RequestCode::QUERY_DATA_VERSION => self.data_version(call, now_ms),
+            RequestCode::REGISTER_TOPIC_IN_NAMESRV => self.register_topic(call),
+            RequestCode::DELETE_TOPIC_IN_NAMESRV => self.delete_topic(call),
+            RequestCode::WIPE_WRITE_PERM_OF_BROKER => self.wipe_write(call),
+            RequestCode::ADD_WRITE_PERM_OF_BROKER => self.add_write(call),
+            RequestCode::GET_BROKER_CLUSTER_INFO => Ok(Answer::ok().body(json::cluster_info(&self.table.read()))),
+            RequestCode::GET_BROKER_MEMBER_GROUP => self.member_group(call),
+            RequestCode::GET_ALL_TOPIC_LIST_FROM_NAMESERVER
+            | RequestCode::GET_TOPICS_BY_CLUSTER
+            | RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS
+            | RequestCode::GET_UNIT_TOPIC_LIST
+            | RequestCode::GET_HAS_UNIT_SUB_TOPIC_LIST
+            | RequestCode::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => self.topic_list(call),
+            RequestCode::PUT_KV_CONFIG => self.put_kv(call),
+            RequestCode::GET_KV_CONFIG => self.get_kv(call),
+            RequestCode::DELETE_KV_CONFIG => self.delete_kv(call),
+            RequestCode::GET_KVLIST_BY_NAMESPACE => self.list_kv(call),
+            RequestCode::UPDATE_NAMESRV_CONFIG => self.update_config(call),
+            RequestCode::GET_NAMESRV_CONFIG => {
+                Ok(Answer::ok().body(LiveConfig::text_of(&self.config.get_all_of_name_server())))
+            }
+            RequestCode(code) => {
+                let remark = format!(" request type {code} not supported");
+                Err(Answer::error(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, remark))
+            }
+        }
+    }
+
+    fn route(&self, call: &Call<'_>, now_ms: i64) -> Outcome {
+        let topic = call.fields.text("topic")?;
+        let config = self.config.load();
+        let config = &config.name_server;
+        if let Some(wait) = config.wait_before_routes
+            && !self.ready.load(Ordering::Relaxed)
+            && now_ms.saturating_sub(self.started_ms) < wait.as_millis() as i64
+        {
+            return Err(Answer::error(ResponseCode::SYSTEM_ERROR, "name server not ready"));
+        }
+        let rules = Rules { acting_master: config.acting_master, delete_missing_topics: false };
+        let Some(mut route) = self.table.read().route(topic, rules) else {
+            let remark = format!(
+                "No topic route info in name server for the topic: {topic}\n\
+                 See https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."
+            );
+            return Err(Answer::error(ResponseCode::TOPIC_NOT_EXIST, remark));
+        };
+        self.ready.store(true, Ordering::Relaxed);
+        if config.order_messages {
+            route.order = self.kv.get(ORDER_NAMESPACE, topic);
+        }
+        if call.fields.flag("__ZONE_MODE")
+            && let Some(zone) = call.fields.get("__ZONE_NAME").filter(|zone| !zone.trim().is_empty())
+        {
+            route.keep_zone(zone);
+        }
+        let standard = call.version >= STANDARD_JSON_SINCE || call.fields.flag("acceptStandardJsonOnly");
+        let form = if standard { Form::Standard } else { Form::Dialect };
+        Ok(Answer::ok().body(json::route(&route, form)))
+    }
+
+    fn register_broker(&self, call: &Call<'_>, now_ms: i64) -> Outcome {
+        let fields = &call.fields;
+        let expected: u32 = fields.number_or("bodyCrc32", 0)?;
+        if expected != 0 && expected != crc32fast::hash(call.body) & 0x7fff_ffff {
+            return Err(Answer::error(ResponseCode::SYSTEM_ERROR, "crc32 not match"));
+        }
+        let who = Registrant {
+            cluster: fields.text("clusterName")?.to_owned(),
+            name: fields.text("brokerName")?.to_owned(),
+            id: fields.number("brokerId")?,
+            address: fields.text("brokerAddr")?.to_owned(),
+            ha_address: fields.text_or_empty("haServerAddr").to_owned(),
+            zone: fields.get("__ZONE_NAME").map(str::to_owned),
+            acting_master: fields.get("enableActingMaster").map(|_| fields.flag("enableActingMaster")),
+            timeout_ms: fields.optional_number("heartbeatTimeoutMillis")?,
+            origin: call.origin,
+        };
+        let what = register::registration(call.body, call.version)?;
+        debug!(broker = who.name, id = who.id, address = who.address, topics = what.topics.len(), "registration");
+        let told = self.register(&who, what, now_ms).map_err(|refused| {
+            warn!(broker = who.name, address = who.address, %refused, "registration refused");
+            Answer::error(ResponseCode::SYSTEM_ERROR, refused.to_string())
+        })?;
+        let mut answer = Answer::ok();
+        if let Some(address) = told.ha_address {
+            answer = answer.field("haServerAddr", address);
+        }
+        if let Some(address) = told.master_address {
+            answer = answer.field("masterAddr", address);
+        }
+        if self.config.load().name_server.return_order_config
+            && let Some(order) = self.order_config()
+        {
+            answer = answer.body(json::kv_table(&order));
+        }
+        Ok(answer)
+    }
+
+    fn unregister_broker(&self, call: &Call<'_>) -> Outcome {
+        let fields = &call.fields;
+        self.unregister(fields.text("clusterName")?, fields.text("brokerName")?, fields.text("brokerAddr")?);
+        Ok(Answer::ok())
+    }
+
+    fn heartbeat(&self, call: &Call<'_>, now_ms: i64) -> Outcome {
+        let (cluster, address) = (call.fields.text("clusterName")?, call.fields.text("brokerAddr")?);
+        self.table.write().seen(cluster, address, now_ms);
+        Ok(Answer::ok())
+    }
+
+    fn data_version(&self, call: &Call<'_>, now_ms: i64) -> Outcome {
+        let (cluster, address) = (call.fields.text("clusterName")?, call.fields.text("brokerAddr")?);
+        let theirs = register::data_version(call.body)?;
+        let mut table = self.table.write();
+        table.seen(cluster, address, now_ms);
+        let ours = table.version(cluster, address);
+        let answer = Answer::ok().field("changed", ours != Some(theirs));
+        Ok(match ours {
+            Some(ours) => answer.body(json::version(ours)),
+            None => answer,
+        })
+    }
+
+    fn register_topic(&self, call: &Call<'_>) -> Outcome {
+        let topic = call.fields.text("topic")?;
+        let queues = register::queues(call.body)?;
+        self.table.write().register_topic(topic, &queues);
+        Ok(Answer::ok())
+    }
+
+    fn delete_topic(&self, call: &Call<'_>) -> Outcome {
+        let topic = call.fields.text("topic")?;
+        let cluster = call.fields.get("clusterName").filter(|name| !name.is_empty());
+        self.table.write().delete_topic(topic, cluster);
+        Ok(Answer::ok())
+    }
+
+    fn wipe_write(&self, call: &Call<'_>) -> Outcome {
+        let count = self.table.write().wipe_write(call.fields.text("brokerName")?);
+        Ok(Answer::ok().field("wipeTopicCount", count))
+    }
+
+    fn add_write(&self, call: &Call<'_>) -> Outcome {
+        let count = self.table.write().add_write(call.fields.text("brokerName")?);
+        Ok(Answer::ok().field("addTopicCount", count))
+    }
+
+    fn member_group(&self, call: &Call<'_>) -> Outcome {
+        let (cluster, name) = (call.fields.text("clusterName")?, call.fields.text("brokerName")?);
+        let table = self.table.read();
+        Ok(Answer::ok().body(json::member_group(cluster, name, table.brokers().get(name))))
+    }
+
+    fn topic_list(&self, call: &Call<'_>) -> Outcome {
+        let config = self.config.load();
+        let enabled = match call.code {
+            RequestCode::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => config.name_server.all_topic_list,
+            RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS => true,
+            _ => config.name_server.topic_list,
+        };
+        if !enabled {
+            return Err(Answer::error(ResponseCode::SYSTEM_ERROR, "disable"));
+        }
+        let table = self.table.read();
+        let list = match call.code {
+            RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS => json::topic_list(&table.system_topics(), table.any_address()),
+            RequestCode::GET_TOPICS_BY_CLUSTER => {
+                json::topic_list(&table.topics_of_cluster(call.fields.text("cluster")?), None)
+            }
+            RequestCode::GET_UNIT_TOPIC_LIST => json::topic_list(&table.unit_topics(UnitTopics::Own), None),
+            RequestCode::GET_HAS_UNIT_SUB_TOPIC_LIST => {
+                json::topic_list(&table.unit_topics(UnitTopics::Subscribed), None)
+            }
+            RequestCode::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
+                json::topic_list(&table.unit_topics(UnitTopics::SubscribedOnly), None)
+            }
+            _ => json::topic_list(&table.topics(), None),
+        };
+        Ok(Answer::ok().body(list))
+    }
+
+    fn put_kv(&self, call: &Call<'_>) -> Outcome {
+        let fields = &call.fields;
+        let (namespace, key, value) = (fields.text("namespace")?, fields.text("key")?, fields.text("value")?);
+        self.kv.put(namespace, key, value).map_err(|error| unwritten(&error))?;
+        Ok(Answer::ok())
+    }
+
+    fn delete_kv(&self, call: &Call<'_>) -> Outcome {
+        let (namespace, key) = (call.fields.text("namespace")?, call.fields.text("key")?);
+        self.kv.delete(namespace, key).map_err(|error| unwritten(&error))?;
+        Ok(Answer::ok())
+    }
+
+    fn get_kv(&self, call: &Call<'_>) -> Outcome {
+        let (namespace, key) = (call.fields.text("namespace")?, call.fields.text("key")?);
+        match self.kv.get(namespace, key) {
+            Some(value) => Ok(Answer::ok().field("value", value)),
+            None => {
+                let remark = format!("No config item, Namespace: {namespace} Key: {key}");
+                Err(Answer::error(ResponseCode::QUERY_NOT_FOUND, remark))
+            }
+        }
+    }
+
+    fn list_kv(&self, call: &Call<'_>) -> Outcome {
+        let namespace = call.fields.text("namespace")?;
+        match self.kv.list(namespace) {
+            Some(table) => Ok(Answer::ok().body(json::kv_table(&table))),
+            None => {
+                let remark = format!("No config item, Namespace: {namespace}");
+                Err(Answer::error(ResponseCode::QUERY_NOT_FOUND, remark))
+            }
+        }
+    }
+
+    fn update_config(&self, call: &Call<'_>) -> Outcome {
+        let text = config::properties::decode(call.body);
+        match self.config.apply(&text) {
+            Ok(changed) => {
+                for change in changed {
+                    info!(key = change.key, from = change.from, to = change.to, "configuration changed");
+                }
+                Ok(Answer::ok())
+            }
+            Err(error @ ConfigError::Refused { .. }) => {
+                Err(Answer::error(ResponseCode::NO_PERMISSION, error.to_string()))
+            }
+            Err(error) => Err(Answer::error(ResponseCode::SYSTEM_ERROR, error.to_string())),
+        }
+    }
+}
+
+fn unwritten(error: &std::io::Error) -> Answer {
+    Answer::error(ResponseCode::SYSTEM_ERROR, format!("the value was not kept: {error}"))
+}
+
+#[cfg(test)]
+mod tests;
