@@ -1,5 +1,8 @@
 //! The broker of TenonMQ.
 
 pub mod config;
+pub mod core;
+pub mod error;
 pub mod namesrv;
+pub mod remoting;
 pub mod route;
