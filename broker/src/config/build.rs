@@ -184,6 +184,7 @@ fn messages(read: &Reader<'_>) -> Result<Messages> {
         timers: read.flag("timerWheelEnable")?,
         max_timer_delay: read.seconds("timerMaxDelaySec", 1)?,
         trace_on: read.flag("traceOn")?,
+        flush_timeout: read.millis("syncFlushTimeout", 1)?,
     })
 }
 

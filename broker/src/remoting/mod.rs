@@ -8,6 +8,8 @@
 
 mod buffer;
 mod connection;
+mod dispatch;
+pub(crate) mod handlers;
 mod outbox;
 mod peer;
 mod server;
@@ -16,6 +18,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use tenonmq_protocol::{command::CommandView, frame::Serialization};
 
+pub use dispatch::BrokerDispatch;
 pub use outbox::{Outbox, Response};
 pub use peer::{Connection, ConnectionGone, RequestError};
 pub use server::{Limits, Server};
