@@ -5,5 +5,5 @@ pub mod core;
 pub mod error;
 pub mod namesrv;
 pub mod remoting;
-pub mod send;
 pub mod route;
+pub mod send;

@@ -13,7 +13,9 @@ use tenonmq_protocol::{
 };
 use tenonmq_storage::{AppendClass, Appended, Queue};
 
-use super::{Incoming, MessageKey, Receipt, Sending, check_sizes, message_id, properties, validate, waits_for_durability};
+use super::{
+    Incoming, MessageKey, Receipt, Sending, check_sizes, message_id, properties, validate, waits_for_durability,
+};
 use crate::{
     core::{Core, deliver, names, topics::Topic},
     error::Refusal,

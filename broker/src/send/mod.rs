@@ -166,7 +166,8 @@ fn waits_for_durability(properties: &Properties<'_>) -> bool {
 
 /// Limits that hold for every send, whatever its topic.
 fn check_sizes(config: &Config, header: &SendMessage<'_>, body: &[u8]) -> Result<(), Refusal> {
-    let illegal = |what: String| Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, format!("the message is illegal: {what}")));
+    let illegal =
+        |what: String| Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, format!("the message is illegal: {what}")));
     let limit = config.messages.max_body as usize;
     if body.is_empty() {
         return illegal("its body is empty".into());

@@ -6,7 +6,10 @@ use std::{
 };
 
 use tenonmq_protocol::body::TopicFilterType;
-use tenonmq_protocol::message::{Properties, SysFlag, UniqueKey, UniqueKeyGenerator, properties::{find, names as property}};
+use tenonmq_protocol::message::{
+    Properties, SysFlag, UniqueKey, UniqueKeyGenerator,
+    properties::{find, names as property},
+};
 
 use crate::{
     config::Config,

@@ -39,7 +39,9 @@ pub(super) fn target(core: &Core, config: &Config, header: &SendMessage<'_>) -> 
     }
     let name = header.topic;
     let known = core.topics.get(name);
-    if config.identity.permission.cast_signed() & perm::WRITE == 0 && known.as_ref().is_some_and(|topic| topic.config.order) {
+    if config.identity.permission.cast_signed() & perm::WRITE == 0
+        && known.as_ref().is_some_and(|topic| topic.config.order)
+    {
         let remark = format!("the broker[{}] sending message is forbidden", core.identity.get().address.ip());
         return Err(Refusal::new(ResponseCode::NO_PERMISSION, remark));
     }
@@ -107,7 +109,7 @@ fn config_of_new(core: &Core, settings: &Config, header: &SendMessage<'_>) -> Op
     });
     if let Some(template) = template {
         let queues = header.default_topic_queue_nums.min(template.config.write_queue_nums).max(0);
-        let topic_filter_type = template.config.topic_filter_type.clone();
+        let topic_filter_type = template.config.topic_filter_type;
         let base = topic(header.topic, queues, template.config.perm & !perm::INHERIT);
         return Some(TopicConfig { topic_sys_flag, topic_filter_type, ..base });
     }
