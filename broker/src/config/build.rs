@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::machine::Machine;
 use super::model::{
     Clients, Config, Filters, Identity, Messages, NameServer, Offsets, Polling, Pop, Pull, Registration, Remoting,
     Roles, Topics, Transactions,
 };
 use super::read::Reader;
 use super::store::store;
-use super::values::{ConfigError, Machine, Values};
+use super::values::{ConfigError, Values};
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
