@@ -8,6 +8,7 @@ pub mod deliver;
 pub mod filter;
 pub mod identity;
 pub mod names;
+mod open;
 pub mod topics;
 pub mod waiters;
 
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use serde::{Serialize, de::DeserializeOwned};
 use tenonmq_protocol::body::{JsonError, json};
 use tenonmq_storage::{ConfigFile, FileError, Store};
+
+pub use open::CoreError;
 
 use self::{announce::Announcer, clock::Clock, identity::Identity, topics::Topics, waiters::Waiters};
 use crate::config::LiveConfig;
@@ -36,6 +39,8 @@ pub struct Core {
     pub waiters: Waiters,
     /// Tells the name servers about topics.
     pub announcer: Announcer,
+    /// Records within this distance of the end of the log are taken to be in memory.
+    pub memory_hint_bytes: u64,
 }
 
 /// A table of the data directory that cannot be read.
