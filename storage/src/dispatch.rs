@@ -17,6 +17,8 @@ use crate::error::FileError;
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// What Apache adds to the store time for a level that does not exist, in milliseconds.
 const UNKNOWN_LEVEL_DELAY_MS: i64 = 1000;
+/// What the names of light queues (LMQ) begin with; each is a topic with one queue, 0.
+const LIGHT_PREFIX: &str = "%LMQ%";
 
 /// What an entry holds for `tags_code`: for the schedule topic that is a delay in milliseconds, and the entry holds the time.
 #[inline]
@@ -55,7 +57,11 @@ impl Dispatcher {
         let entry = Entry { physical_offset, size: record.len() as u32, tags_code: tags };
         let store_timestamp = record.store_timestamp();
         let dispatch = Dispatch { entry, queue_offset, batch_size, store_timestamp };
-        self.queues.dispatch(record.topic(), record.queue_id(), &dispatch).map(|_| ())
+        self.queues.dispatch(record.topic(), record.queue_id(), &dispatch)?;
+        for (queue, queue_offset) in light_queues(text) {
+            self.queues.dispatch(queue, 0, &Dispatch { queue_offset, batch_size: 1, ..dispatch })?;
+        }
+        Ok(())
     }
 
     fn tags_code(&self, topic: &str, properties_text: &str, store_timestamp: i64) -> i64 {
@@ -70,4 +76,11 @@ impl Dispatcher {
         let level = usize::try_from(level).unwrap_or(usize::MAX).min(self.delay_levels_ms.len());
         level.checked_sub(1).and_then(|n| self.delay_levels_ms.get(n)).copied().unwrap_or(UNKNOWN_LEVEL_DELAY_MS)
     }
+}
+
+/// The light queues that a record is in as well, with its offset in each.
+fn light_queues(properties_text: &str) -> impl Iterator<Item = (&str, i64)> {
+    let list = |name| properties::find(properties_text, name).unwrap_or_default().split(',');
+    let queues = list(names::INNER_MULTI_DISPATCH).zip(list(names::INNER_MULTI_QUEUE_OFFSET));
+    queues.filter_map(|(queue, offset)| Some((queue, offset.parse().ok()?)).filter(|_| queue.starts_with(LIGHT_PREFIX)))
 }

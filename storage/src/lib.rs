@@ -29,6 +29,9 @@ pub mod error;
 pub mod fetch;
 mod flush;
 pub mod fs;
+#[cfg(test)]
+mod golden;
+pub mod index;
 pub mod lock;
 pub mod metrics;
 pub mod mmap;
@@ -51,6 +54,7 @@ pub use consume_queue::{Dispatch, Dispatched, Queue};
 pub use data_version::DataVersion;
 pub use error::{AppendError, CutError, FileError, OpenError, Unwritable};
 pub use fetch::{DiskLimits, FetchLimits, FetchStatus, Fetched};
+pub use index::{Index, IndexHits};
 pub use metrics::StoreStats;
 pub use poison::AppendClass;
 pub use store::{Environment, KeyQuery, Store};

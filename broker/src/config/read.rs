@@ -12,8 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::keys::{self, Kind};
-use super::machine::Machine;
-use super::values::{ConfigError, Values};
+use super::values::{ConfigError, Machine, Values};
 
 pub(super) struct Reader<'a> {
     values: &'a Values,

@@ -2,7 +2,6 @@
 //!
 //! [`table`] holds the rules and does no I/O; the rest carries requests to it and answers back.
 
-pub mod handler;
 pub mod json;
 pub mod kv;
 pub mod model;
@@ -10,7 +9,6 @@ pub mod register;
 pub mod service;
 pub mod table;
 
-pub use handler::Handler;
-pub use model::{Broker, Origin, Queues, READ, Refused, Registered, Registrant, Route, Served, Version, WRITE};
+pub use model::{Broker, Origin, Queues, Refused, Registered, Registrant, Route, Served, Version};
 pub use service::{Answer, Call, NameServer};
 pub use table::{RouteTable, Rules, UnitTopics};

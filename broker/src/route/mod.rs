@@ -2,6 +2,4 @@
 
 pub mod address;
 mod link;
-mod registration;
 pub use link::{Link, LinkError};
-pub use registration::{Registrar, TopicSource, Who};

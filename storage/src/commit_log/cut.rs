@@ -29,7 +29,8 @@ impl CommitLog {
             Ok(writer) => {
                 tail.writer = Some(writer);
                 tail.end = offset;
-                tail.forget_next();
+                tail.next_wanted = false;
+                tail.forget_populated();
                 self.progress.reset(offset);
                 Ok(())
             }

@@ -16,9 +16,16 @@ pub mod ext;
 pub mod file;
 pub mod load;
 pub mod lookup;
-pub mod open_files;
+mod open_files;
 pub mod table;
 pub mod upkeep;
+
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};

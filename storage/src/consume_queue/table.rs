@@ -29,7 +29,7 @@ pub struct QueueTable {
     root: Arc<Path>,
     simple_size: u64,
     batch_size: u64,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     topics: RwLock<HashMap<Arc<str>, TopicQueues>>,
     /// Topics whose new queues hold batches.
     batch_topics: RwLock<HashSet<String>>,

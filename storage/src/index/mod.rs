@@ -1,0 +1,278 @@
+//! The key index: which records carry a key, for queries by key and by unique key.
+//!
+//! It is a function of the log, built behind it ([`builder`]), so it may lag and may be thrown away. Nothing that
+//! happens here stops a send: an error is the builder's, which tries again later.
+//!
+//! Files are filled one after the other; their names are local times of creation, so their order by name is their
+//! order in time. Queries take no lock and see files that are being written.
+
+pub mod builder;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use parking_lot::Mutex;
+
+use self::file::{HEADER_LEN, Header, IndexFile, Layout, Wanted};
+use crate::checkpoint::Checkpoint;
+use crate::clock::Clock;
+use crate::config::StoreConfig;
+use crate::error::FileError;
+use crate::fs::{FileSystem, OpenMode};
+
+/// Answer to a query by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IndexHits {
+    /// Log offsets of records that may carry the key, newest first, each once. Different keys can share a hash: who needs
+    /// to be sure looks at the record.
+    pub offsets: Vec<u64>,
+    /// Store time of the last indexed record in milliseconds since the Unix epoch; 0 for an empty index.
+    pub last_timestamp: i64,
+    /// Log offset of the last indexed record; 0 for an empty index.
+    pub last_offset: u64,
+}
+
+/// The index of a store.
+pub struct Index {
+    fs: Arc<dyn FileSystem>,
+    clock: Arc<dyn Clock>,
+    checkpoint: Arc<Checkpoint>,
+    directory: PathBuf,
+    layout: Layout,
+    /// Oldest first.
+    files: ArcSwap<Vec<Arc<IndexFile>>>,
+    /// Held by whoever changes the list or adds entries.
+    writing: Mutex<()>,
+}
+
+impl Index {
+    /// Opens the files below `index/`. After an unclean end (`clean` is false) files that may not be wholly on disk are
+    /// removed: those that end after the checkpoint's index time. Files of another size are left alone and not used.
+    pub fn open(
+        config: &StoreConfig,
+        fs: &Arc<dyn FileSystem>,
+        clock: &Arc<dyn Clock>,
+        checkpoint: &Arc<Checkpoint>,
+        clean: bool,
+    ) -> Result<Self, FileError> {
+        let directory = config.root.join("index");
+        let layout = Layout { slots: config.index_slots.max(1), entries: config.index_entries.max(2) };
+        let mut files = Vec::new();
+        for entry in fs.list(&directory).map_err(FileError::of("list", &directory))? {
+            let path = directory.join(&entry.name);
+            if entry.is_dir || !is_file_name(&entry.name) {
+                continue;
+            }
+            if entry.len != layout.file_len() {
+                tracing::warn!(file = %path.display(), len = entry.len, expected = layout.file_len(),
+                    "index file of another size is not used (maxHashSlotNum, maxIndexNum)");
+                continue;
+            }
+            if !clean && read_header(&**fs, &path)?.end_timestamp > checkpoint.index_timestamp() {
+                fs.remove_file(&path).map_err(FileError::of("remove", &path))?;
+                continue;
+            }
+            files.push(Arc::new(IndexFile::open(&**fs, &path, layout)?));
+        }
+        Ok(Self {
+            fs: Arc::clone(fs),
+            clock: Arc::clone(clock),
+            checkpoint: Arc::clone(checkpoint),
+            directory,
+            layout,
+            files: ArcSwap::from_pointee(files),
+            writing: Mutex::new(()),
+        })
+    }
+
+    /// Log offset of the last indexed record, where building goes on; `None` for an empty index.
+    pub fn last_offset(&self) -> Option<u64> {
+        let files = self.files.load();
+        let newest = files.last()?.header();
+        u64::try_from(newest.end_physical).ok().filter(|_| files.len() > 1 || newest.next_entry > 1)
+    }
+
+    /// Adds the keys of one record, in this order. A record before the last indexed one is ignored, and so are those
+    /// keys of the last one that are there.
+    ///
+    /// An error (disk full) may leave some of the keys added; add the record again later.
+    pub fn add<'k>(
+        &self,
+        topic: &str,
+        keys: impl IntoIterator<Item = &'k str>,
+        physical: u64,
+        store_timestamp: i64,
+    ) -> Result<(), FileError> {
+        let mut hashes: smallvec::SmallVec<[u32; 4]> = smallvec::SmallVec::new();
+        hashes.extend(keys.into_iter().map(|key| key_hash(topic, key)));
+        let Ok(offset) = i64::try_from(physical) else { return Ok(()) };
+        let _writing = self.writing.lock();
+        if self.last_offset().is_some_and(|indexed| physical < indexed) {
+            return Ok(());
+        }
+        // Of the last indexed record only the keys behind the last entry are missing, if any.
+        let last = self.files.load().last().and_then(|file| file.last()).filter(|&(_, last)| last == offset);
+        let done = last.and_then(|(last, _)| hashes.iter().position(|&hash| hash == last)).map_or(0, |at| at + 1);
+        for &hash in hashes.iter().skip(done) {
+            self.put(hash, offset, store_timestamp)?;
+        }
+        Ok(())
+    }
+
+    /// Up to `max` records of `topic` that carry `key` and were stored between `begin_ms` and `end_ms` (milliseconds since
+    /// the Unix epoch, inclusive, exact to the second), newest first.
+    pub fn query(&self, topic: &str, key: &str, max: usize, begin_ms: i64, end_ms: i64) -> IndexHits {
+        let files = self.files.load();
+        let mut hits = IndexHits::default();
+        if let Some(newest) = files.last().map(|file| file.header()) {
+            hits.last_timestamp = newest.end_timestamp;
+            hits.last_offset = u64::try_from(newest.end_physical).unwrap_or(0);
+        }
+        let wanted = Wanted { hash: key_hash(topic, key), begin_ms, end_ms };
+        for file in files.iter().rev() {
+            if hits.offsets.len() >= max {
+                break;
+            }
+            if file.overlaps(begin_ms, end_ms) {
+                file.query(wanted, |physical| {
+                    if let Ok(physical) = u64::try_from(physical)
+                        && !hits.offsets.contains(&physical)
+                    {
+                        hits.offsets.push(physical);
+                    }
+                    hits.offsets.len() < max
+                });
+            }
+            if file.header().begin_timestamp < begin_ms {
+                break;
+            }
+        }
+        hits
+    }
+
+    /// Removes the files whose records all lie before `physical`, the first byte that the log still has. The newest
+    /// file stays. Returns how many were removed.
+    pub fn delete_before(&self, physical: u64) -> Result<usize, FileError> {
+        let _writing = self.writing.lock();
+        let files = self.files.load_full();
+        let old = |file: &Arc<IndexFile>| u64::try_from(file.header().end_physical).is_ok_and(|end| end < physical);
+        let count = files.iter().take(files.len().saturating_sub(1)).take_while(|file| old(file)).count();
+        if count > 0 {
+            self.files.store(Arc::new(files.iter().skip(count).cloned().collect()));
+        }
+        for file in files.iter().take(count) {
+            self.fs.remove_file(file.path()).map_err(FileError::of("remove", file.path()))?;
+        }
+        Ok(count)
+    }
+
+    /// Removes all files: the log they point into is gone, or was cut before their end. Building starts anew.
+    pub fn clear(&self) -> Result<(), FileError> {
+        let _writing = self.writing.lock();
+        let files = self.files.swap(Arc::default());
+        for file in files.iter() {
+            self.fs.remove_file(file.path()).map_err(FileError::of("remove", file.path()))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the index back to a point of the log: files with records at `physical` or behind it are removed. The records
+    /// before it that were only there are lost to the index unless they are added again.
+    pub fn truncate(&self, physical: u64) -> Result<(), FileError> {
+        let _writing = self.writing.lock();
+        let beyond = |file: &Arc<IndexFile>| {
+            let header = file.header();
+            header.next_entry > 1 && u64::try_from(header.end_physical).is_ok_and(|end| end >= physical)
+        };
+        let (gone, kept): (Vec<_>, Vec<_>) = self.files.load().iter().cloned().partition(beyond);
+        self.files.store(Arc::new(kept));
+        for file in gone {
+            self.fs.remove_file(file.path()).map_err(FileError::of("remove", file.path()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the newest file durable; the others were when they became full. For an ordered stop.
+    pub fn flush(&self) -> Result<(), FileError> {
+        match self.files.load().last() {
+            Some(file) => file.sync(&*self.fs),
+            None => Ok(()),
+        }
+    }
+
+    /// Number of files.
+    pub fn file_count(&self) -> usize {
+        self.files.load().len()
+    }
+
+    fn put(&self, hash: u32, physical: i64, timestamp: i64) -> Result<(), FileError> {
+        loop {
+            let newest = self.files.load().last().cloned();
+            if let Some(file) = newest.as_ref().filter(|file| !file.is_full()) {
+                file.put(&*self.fs, hash, physical, timestamp).map_err(FileError::of("write", file.path()))?;
+                return Ok(());
+            }
+            self.start_file(newest.as_deref())?;
+        }
+    }
+
+    /// Makes the next file, after the full one is on disk and the checkpoint says so.
+    fn start_file(&self, full: Option<&IndexFile>) -> Result<(), FileError> {
+        if let Some(full) = full {
+            full.sync(&*self.fs)?;
+            self.checkpoint.set_index_timestamp(full.header().end_timestamp);
+        }
+        self.fs.create_dir_all(&self.directory).map_err(FileError::of("create", &self.directory))?;
+        let path = self.next_name(full);
+        let file = IndexFile::create(&*self.fs, &path, self.layout, full.map(IndexFile::header))?;
+        self.fs.sync_dir(&self.directory).map_err(FileError::of("sync", &self.directory))?;
+        let mut files = self.files.load().to_vec();
+        files.push(Arc::new(file));
+        self.files.store(Arc::new(files));
+        Ok(())
+    }
+
+    /// The local time as `yyyyMMddHHmmssSSS`, or one more than the newest name when clocks went back.
+    fn next_name(&self, newest: Option<&IndexFile>) -> PathBuf {
+        let newest = newest.and_then(|file| file.path().file_name()?.to_str()?.parse::<u64>().ok());
+        let mut name = local_time(self.clock.now_ms()).max(newest.map_or(0, |newest| newest + 1));
+        loop {
+            let path = self.directory.join(format!("{name:017}"));
+            if !self.fs.exists(&path) {
+                return path;
+            }
+            name += 1;
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch as a local time, written as the number `yyyyMMddHHmmssSSS`.
+fn local_time(ms: i64) -> u64 {
+    let at = Timestamp::from_millisecond(ms).unwrap_or_default().to_zoned(TimeZone::system());
+    at.strftime("%Y%m%d%H%M%S%3f").to_string().parse().unwrap_or(0)
+}
+
+fn is_file_name(name: &str) -> bool {
+    name.len() == 17 && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn read_header(fs: &dyn FileSystem, path: &Path) -> Result<Header, FileError> {
+    let file = fs.open(path, OpenMode::Read).map_err(FileError::of("open", path))?;
+    let mut bytes = [0; HEADER_LEN];
+    file.read_exact_at(&mut bytes, 0).map_err(FileError::of("read", path))?;
+    Ok(Header::from_bytes(&bytes))
+}
+
+/// Absolute value of Java's hash of `topic#key`; 0 for the one number that has none.
+fn key_hash(topic: &str, key: &str) -> u32 {
+    let units = topic.encode_utf16().chain("#".encode_utf16()).chain(key.encode_utf16());
+    let hash = units.fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    hash.checked_abs().unwrap_or(0).cast_unsigned()
+}
