@@ -1,5 +1,8 @@
 package org.tenonmq.official;
 
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
 import java.util.function.Supplier;
 
 /** Waiting for what a broker does in its own time. */
@@ -19,13 +22,27 @@ final class Await {
     }
 
     static void until(Supplier<String> what, Condition condition) throws Exception {
-        long end = System.nanoTime() + LIMIT_MS * 1_000_000;
+        within(LIMIT_MS, what, condition);
+    }
+
+    static void within(long millis, Supplier<String> what, Condition condition) throws Exception {
+        long end = System.nanoTime() + millis * 1_000_000;
         while (!condition.holds()) {
             if (System.nanoTime() > end) {
                 throw new AssertionError("still waiting for " + what.get());
             }
             Thread.sleep(20);
         }
+    }
+
+    /** Waits for an answer other than null. */
+    static <T> T answer(String what, Callable<T> ask) throws Exception {
+        List<T> answer = new ArrayList<>();
+        until(what, () -> {
+            T given = ask.call();
+            return given != null && answer.add(given);
+        });
+        return answer.get(0);
     }
 
     /** Fails if the condition stops holding within the time: for what must not happen. */

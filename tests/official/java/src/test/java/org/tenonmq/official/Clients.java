@@ -102,6 +102,12 @@ abstract class Clients {
         return consumer;
     }
 
+    /** How many queues of the topic this member has now. */
+    static int owned(DefaultMQPushConsumer consumer, String topic) {
+        return (int) consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet().stream()
+            .filter(queue -> queue.getTopic().equals(topic)).count();
+    }
+
     /** What a new group gets of a topic from its first message on. */
     Inbox inboxOf(String topic) throws Exception {
         Inbox inbox = new Inbox();
