@@ -1,8 +1,94 @@
-//! The `tenonmq` binary.
+//! The `tenonmq` binary: reads what it was told, starts, says where it is, and stops in order.
 
 mod args;
+mod banner;
 
-fn main() {
-    use clap::Parser as _;
-    let _ = args::Args::parse();
+use std::error::Error;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Parser as _;
+use tenonmq_broker::config::{LiveConfig, Loaded, Machine, load};
+use tenonmq_broker::core::clock::Clock;
+use tenonmq_broker::lifecycle::Running;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let args = args::Args::parse();
+    log_to_stderr();
+    match run(args, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: args::Args, started: Instant) -> Result<(), Box<dyn Error>> {
+    let only_check = args.check;
+    let input = args.input(std::env::vars_os())?;
+    let machine = Machine::here(&input);
+    let Loaded { config, values, warnings, without_effect } = load(&input, &machine)?;
+    for warning in &warnings {
+        warn!("{warning}");
+    }
+    debug!(keys = ?without_effect, "set, but without effect here");
+    let workers = config.remoting.workers;
+    let live = Arc::new(LiveConfig::new(config, values, machine));
+    if only_check {
+        banner::print_configuration(&live);
+        return Ok(());
+    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if workers > 0 {
+        runtime.worker_threads(workers);
+    }
+    runtime.enable_all().build()?.block_on(serve(live, started))
+}
+
+async fn serve(config: Arc<LiveConfig>, started: Instant) -> Result<(), Box<dyn Error>> {
+    // Before anything is started: a signal during recovery has to stop it in order as well.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let running = Running::start(config.clone(), Clock::system()).await?;
+    banner::print(&config.load(), &running, started).await;
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    info!(signal = name, "stopping");
+    let limit = config.load().shutdown_timeout;
+    tokio::select! {
+        stopped = tokio::time::timeout(limit, running.shutdown()) => match stopped {
+            Ok(()) => Ok(info!("stopped")),
+            Err(_) => Err(format!("not stopped within {limit:?}; the next start recovers").into()),
+        },
+        _ = interrupt.recv() => Err("stopped at once by a second signal; the next start recovers".into()),
+    }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+}
+
+/// The error with everything that led to it, on one line.
+fn report(error: &dyn Error) {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    error!("{text}");
 }

@@ -15,6 +15,7 @@
 //! * [`body`]: bodies that are JSON, in the dialect of Apache's clients.
 //! * [`message`]: the stored record, property text, batches, ids, compression. All that `storage` needs.
 
+pub mod body;
 pub mod code;
 pub mod command;
 pub mod error;

@@ -144,7 +144,7 @@ impl<'b> FrameWriter<'b> {
         written
     }
 
-    /// An empty name or value would read back as none, so such fields are left out.
+    /// A name that is empty or does not fit its length field could not be read back, so such a field is left out.
     fn field_binary(&mut self, name: &str, value: &impl FieldValue) -> bool {
         let out = &mut *self.out;
         out.put_u16(name.len() as u16);
@@ -154,7 +154,7 @@ impl<'b> FrameWriter<'b> {
         let written = value.write(&mut ValueWriter { out, escape: false });
         let len = (out.len() - len_at - 4) as u32;
         patch(out, len_at, len);
-        written && len > 0 && !name.is_empty() && i16::try_from(name.len()).is_ok()
+        written && !name.is_empty() && i16::try_from(name.len()).is_ok()
     }
 }
 

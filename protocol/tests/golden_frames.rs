@@ -67,9 +67,6 @@ fn every_captured_frame_encodes_to_one_that_decodes_alike() {
             assert_eq!(frame.serialization, serialization);
             let mut again = Command::decode(&frame).unwrap();
             let mut expected = command.clone();
-            if serialization == Serialization::Binary {
-                expected.fields.retain(|(_, value)| !value.is_empty()); // an empty value reads as none
-            }
             again.fields.sort();
             expected.fields.sort();
             assert_eq!(again, expected, "{line}");

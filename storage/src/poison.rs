@@ -35,6 +35,8 @@ struct Reasons {
     poisoned: Option<String>,
     disk_full: Option<Unwritable>,
     disk_ratio: Option<Unwritable>,
+    /// A send was refused for the full disk: so is every one until there is room, however small.
+    short: bool,
 }
 
 impl Gate {
@@ -56,7 +58,13 @@ impl Gate {
     /// The next file cannot be made (`Some`), or can again (`None`).
     pub(crate) fn set_disk_full(&self, why: Option<Unwritable>) {
         let mut reasons = self.reasons.lock();
+        reasons.short &= why.is_some();
         Self::set(&self.closed_by, DISK_FULL, &mut reasons.disk_full, why);
+    }
+
+    /// While the disk is full, refuses sends even if the current file has room.
+    pub(crate) fn refuse_sends(&self) {
+        self.reasons.lock().short = true;
     }
 
     /// The partition is fuller than allowed (`Some`), or no longer (`None`).
@@ -83,6 +91,11 @@ impl Gate {
         self.closed_by.load(Ordering::SeqCst) & POISONED != 0
     }
 
+    /// Whether waiting for this store to get anywhere makes no sense.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.closed_by.load(Ordering::SeqCst) & (POISONED | CLOSED) != 0
+    }
+
     /// Whether an append of `class` may go on. `short` says that only the reserve of the log is left.
     #[inline]
     pub(crate) fn check(&self, class: AppendClass, short: impl FnOnce() -> bool) -> Result<(), Unwritable> {
@@ -94,7 +107,7 @@ impl Gate {
 
     #[cold]
     fn refuse(&self, closed_by: u8, class: AppendClass, short: impl FnOnce() -> bool) -> Result<(), Unwritable> {
-        let reasons = self.reasons.lock();
+        let mut reasons = self.reasons.lock();
         if closed_by & POISONED != 0 {
             return Err(Unwritable::Poisoned(reasons.poisoned.clone().unwrap_or_default()));
         }
@@ -107,9 +120,8 @@ impl Gate {
         if let Some(ratio) = &reasons.disk_ratio {
             return Err(ratio.clone());
         }
-        match &reasons.disk_full {
-            Some(full) if short() => Err(full.clone()),
-            _ => Ok(()),
-        }
+        let Some(full) = reasons.disk_full.clone() else { return Ok(()) };
+        reasons.short = reasons.short || short();
+        if reasons.short { Err(full) } else { Ok(()) }
     }
 }

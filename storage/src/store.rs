@@ -222,10 +222,12 @@ impl Store {
         });
         async move {
             let Some((log, gate)) = waiting else { return Durability::Ok };
-            match tokio::time::timeout(timeout, log.progress().reached(Mark::Flushed, ticket.end)).await {
+            let progress = log.progress();
+            let hopeless = || gate.is_shut() || progress.epoch() != ticket.epoch;
+            match tokio::time::timeout(timeout, progress.reached(Mark::Flushed, ticket.end, hopeless)).await {
                 Ok(true) => Durability::Ok,
                 Ok(false) if gate.is_poisoned() => Durability::Poisoned,
-                Ok(false) if log.tail_state().permit.epoch != ticket.epoch => Durability::NotMaster,
+                Ok(false) if progress.epoch() != ticket.epoch => Durability::NotMaster,
                 Ok(false) | Err(_) => Durability::FlushTimeout,
             }
         }

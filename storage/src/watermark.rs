@@ -81,8 +81,9 @@ pub(crate) struct Progress {
     appended: AtomicU64,
     flushed: AtomicU64,
     confirmed: AtomicU64,
-    /// Raised when waiting makes no sense any more (poisoned, closed, role changed).
+    /// Raised when waiting may make no sense any more (poisoned, closed, cut, role changed).
     generation: AtomicU32,
+    epoch: AtomicU32,
     waiting: AtomicUsize,
     waiters: Mutex<Waiters>,
 }
@@ -139,6 +140,17 @@ impl Progress {
         }
     }
 
+    /// Epoch of the write permit.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// The write permit changed hands: whoever waits for a ticket of another epoch is told.
+    pub(crate) fn set_epoch(&self, epoch: u32) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+        self.give_up();
+    }
+
     /// Lets every waiter look again at why it waits.
     pub(crate) fn give_up(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
@@ -162,8 +174,9 @@ impl Progress {
         ready.into_iter().for_each(Waker::wake);
     }
 
-    /// Resolves to true when `mark` reaches `offset`, to false after [`give_up`](Self::give_up). Drop it to stop waiting.
-    pub(crate) async fn reached(&self, mark: Mark, offset: u64) -> bool {
+    /// Resolves to true when `mark` reaches `offset`; to false when `hopeless` says so, looked at first and after each
+    /// [`give_up`](Self::give_up). Drop it to stop waiting.
+    pub(crate) async fn reached(&self, mark: Mark, offset: u64, hopeless: impl Fn() -> bool) -> bool {
         let generation = self.generation.load(Ordering::SeqCst);
         let mut registered = Registration { progress: self, id: None };
         poll_fn(|context| {
@@ -174,7 +187,7 @@ impl Progress {
             // Looked at again after registering: a mark raised in between would have woken nobody.
             if self.at(mark) >= offset {
                 Poll::Ready(true)
-            } else if self.generation.load(Ordering::SeqCst) != generation {
+            } else if hopeless() || self.generation.load(Ordering::SeqCst) != generation {
                 Poll::Ready(false)
             } else {
                 Poll::Pending

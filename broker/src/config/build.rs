@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::machine::Machine;
 use super::model::{
     Clients, Config, Filters, Identity, Messages, NameServer, Offsets, Polling, Pop, Pull, Registration, Remoting,
     Roles, Topics, Transactions,
 };
 use super::read::Reader;
 use super::store::store;
-use super::values::{ConfigError, Machine, Values};
+use super::values::{ConfigError, Values};
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -184,6 +185,7 @@ fn messages(read: &Reader<'_>) -> Result<Messages> {
         timers: read.flag("timerWheelEnable")?,
         max_timer_delay: read.seconds("timerMaxDelaySec", 1)?,
         trace_on: read.flag("traceOn")?,
+        flush_timeout: read.millis("syncFlushTimeout", 1)?,
     })
 }
 

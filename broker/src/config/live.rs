@@ -10,9 +10,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::keys::{self, Area};
+use super::machine::Machine;
 use super::model::Config;
 use super::properties;
-use super::values::{ConfigError, Machine, Source, Values};
+use super::values::{ConfigError, Source, Values};
 
 /// One key whose value a request changed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use super::keys::{self, Key};
+use super::machine::Machine;
 use super::model::Config;
-use super::values::{ConfigError, Machine, Source, Values};
+use super::values::{ConfigError, Source, Values};
 use super::{properties, toml};
 
 /// What was found outside: nothing in it is checked yet.

@@ -20,6 +20,7 @@ mod build;
 pub mod keys;
 mod live;
 mod load;
+mod machine;
 mod model;
 pub mod properties;
 mod read;
@@ -32,8 +33,9 @@ mod tests;
 
 pub use live::{Changed, LiveConfig};
 pub use load::{FileText, Input, Loaded, Warning, load};
+pub use machine::Machine;
 pub use model::{
     Clients, Config, Filters, Identity, Messages, NameServer, Offsets, Polling, Pop, Pull, Registration, Remoting,
     Roles, Topics, Transactions,
 };
-pub use values::{ConfigError, Given, Machine, Source, Values};
+pub use values::{ConfigError, Given, Source, Values};

@@ -167,6 +167,8 @@ pub struct Messages {
     pub max_timer_delay: Duration,
     /// `traceOn`, default true; told in the answer to a send.
     pub trace_on: bool,
+    /// `syncFlushTimeout`, in milliseconds, default 5 s: how long a send waits for the disk before it is answered with 10.
+    pub flush_timeout: Duration,
 }
 
 /// How much one pull returns.

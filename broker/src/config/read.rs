@@ -12,7 +12,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::keys::{self, Kind};
-use super::values::{ConfigError, Machine, Values};
+use super::machine::Machine;
+use super::values::{ConfigError, Values};
 
 pub(super) struct Reader<'a> {
     values: &'a Values,

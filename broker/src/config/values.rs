@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use super::keys::{self, Area, Default as Fallback, Key};
+use super::keys::{self, Area, Key};
+use super::machine::Machine;
 
 /// Who set a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,45 +84,6 @@ pub enum ConfigError {
         /// The first such key.
         key: String,
     },
-}
-
-/// What the defaults take from the machine.
-#[derive(Debug, Clone)]
-pub struct Machine {
-    /// The default broker name.
-    pub host_name: String,
-    /// Processors that this process may use.
-    pub cpus: i64,
-    /// The address that clients are told unless `brokerIP1` names another.
-    pub address: IpAddr,
-    /// The default of `storePathRootDir`: upstream's `$HOME/store` with a configuration file in upstream's
-    /// format, which may belong to an existing installation, and `./data` otherwise.
-    pub data_directory: PathBuf,
-}
-
-impl Machine {
-    /// A machine that does not depend on where a test runs.
-    #[must_use]
-    pub fn for_tests() -> Self {
-        Self {
-            host_name: "localhost".to_owned(),
-            cpus: 2,
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            data_directory: PathBuf::from("data"),
-        }
-    }
-
-    /// The text of a key that nobody set; `None` when it then has no value at all.
-    pub(super) fn default_of(&self, key: &Key) -> Option<String> {
-        match key.default {
-            Fallback::Fixed(text) => Some(text.to_owned()),
-            Fallback::Cpus(size) => Some(size(self.cpus).to_string()),
-            Fallback::HostName => Some(self.host_name.clone()),
-            Fallback::Address => Some(self.address.to_string()),
-            Fallback::DataDirectory => Some(self.data_directory.display().to_string()),
-            Fallback::Unset => None,
-        }
-    }
 }
 
 /// A value and who gave it.

@@ -2,6 +2,7 @@
 //!
 //! [`table`] holds the rules and does no I/O; the rest carries requests to it and answers back.
 
+pub mod handler;
 pub mod json;
 pub mod kv;
 pub mod model;
@@ -9,6 +10,7 @@ pub mod register;
 pub mod service;
 pub mod table;
 
-pub use model::{Broker, Origin, Queues, Refused, Registered, Registrant, Route, Served, Version};
+pub use handler::Handler;
+pub use model::{Broker, Origin, Queues, READ, Refused, Registered, Registrant, Route, Served, Version, WRITE};
 pub use service::{Answer, Call, NameServer};
 pub use table::{RouteTable, Rules, UnitTopics};

@@ -119,6 +119,11 @@ impl NameServer {
         self.table.write().unregister(cluster, name, address);
     }
 
+    /// Looks at the table; held from changing meanwhile.
+    pub fn read<T>(&self, look: impl FnOnce(&RouteTable) -> T) -> T {
+        look(&self.table.read())
+    }
+
     /// Ends the registrations of a connection that closed.
     pub fn connection_closed(&self, id: u64) {
         self.table.write().connection_closed(id);

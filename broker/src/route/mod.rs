@@ -2,4 +2,6 @@
 
 pub mod address;
 mod link;
+mod registration;
 pub use link::{Link, LinkError};
+pub use registration::{Registrar, TopicSource, Who};

@@ -4,6 +4,8 @@
 //! code(i16) language(u8) version(i16) opaque(i32) flag(i32) remark(i32 length) fields(i32 length)
 //! field: name(i16 length) value(i32 length)
 //! ```
+//!
+//! Apache reads an empty value as none at all; here it stays empty, as it does in JSON.
 
 use super::scratch::{HeaderScratch, Span};
 use crate::command::CommandView;
@@ -30,7 +32,7 @@ pub(crate) fn scan<'a>(header: &'a [u8], scratch: &'a mut HeaderScratch) -> Resu
         let name = reader.text("field name length", name_len, scratch)?;
         let value_len = i32::from_be_bytes(reader.array("field value length")?);
         let value = reader.text("field value length", value_len, scratch)?;
-        if let (Some(name), Some(value)) = (name, value) {
+        if name.len > 0 {
             scratch.push("", name, value)?;
         }
     }
@@ -41,7 +43,7 @@ pub(crate) fn scan<'a>(header: &'a [u8], scratch: &'a mut HeaderScratch) -> Resu
         version,
         opaque,
         flag,
-        remark: remark.map(|span| scratch.resolve("", span)),
+        remark: Some(scratch.resolve("", remark)).filter(|remark| !remark.is_empty()),
         fields: Fields::scanned("", scratch),
     })
 }
@@ -66,19 +68,14 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// Text of that length; none when it is empty, as Apache reads it.
-    fn text(
-        &mut self,
-        field: &'static str,
-        len: i32,
-        scratch: &mut HeaderScratch,
-    ) -> Result<Option<Span>, DecodeError> {
+    /// Text of that length.
+    fn text(&mut self, field: &'static str, len: i32, scratch: &mut HeaderScratch) -> Result<Span, DecodeError> {
         let at = self.at;
         let bytes = self.bytes(field, len)?;
         let text = std::str::from_utf8(bytes).map_err(|error| DecodeError::NotUtf8 { at: at + error.valid_up_to() })?;
         let start = scratch.text.len();
         scratch.text.push_str(text);
-        Ok((!text.is_empty()).then(|| Span::new(start, start + text.len(), true)))
+        Ok(Span::new(start, start + text.len(), true))
     }
 
     fn rest(&self) -> &'a [u8] {

@@ -5,7 +5,7 @@
 //! escapes.
 
 use super::scratch::{HeaderScratch, Span};
-use super::text::find_string_end;
+use super::text::{find_string_end, unescape};
 use crate::command::CommandView;
 use crate::error::DecodeError;
 use crate::fields::Fields;
@@ -178,52 +178,12 @@ impl Scanner<'_, '_> {
         Ok(self.peek() == Some(b'\\'))
     }
 
-    /// Unescapes one sequence into the scratch. All that fastjson knows.
+    /// Unescapes one sequence into the scratch.
     fn escape(&mut self) -> Result<(), DecodeError> {
-        let Some(&kind) = self.rest().get(1) else { return Err(self.expected("an escape sequence")) };
-        self.at += 2;
-        let character = match kind {
-            b'"' | b'\\' | b'/' | b'\'' => char::from(kind),
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'b' => '\u{8}',
-            b'f' | b'F' => '\u{c}',
-            b'v' => '\u{b}',
-            b'0'..=b'7' => char::from(kind - b'0'),
-            b'x' => char::from(self.hex(2)? as u8),
-            b'u' => self.unicode()?,
-            _ => {
-                self.at -= 2;
-                return Err(self.expected("an escape sequence"));
-            }
-        };
+        let (character, len) = unescape(self.rest()).ok_or_else(|| self.expected("an escape sequence"))?;
         self.scratch.text.push(character);
+        self.at += len;
         Ok(())
-    }
-
-    /// The rest of a `\u` sequence, or of two that form a pair. Half a pair becomes the replacement character.
-    fn unicode(&mut self) -> Result<char, DecodeError> {
-        let first = self.hex(4)?;
-        if (0xD800..0xDC00).contains(&first) && self.rest().starts_with(b"\\u") {
-            let back = self.at;
-            self.at += 2;
-            let second = self.hex(4)?;
-            if (0xDC00..0xE000).contains(&second) {
-                let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-                return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
-            }
-            self.at = back;
-        }
-        Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
-    }
-
-    fn hex(&mut self, digits: usize) -> Result<u32, DecodeError> {
-        let digit = |value: u32, &byte: &u8| Some(value << 4 | char::from(byte).to_digit(16)?);
-        let value = self.rest().get(..digits).and_then(|text| text.iter().try_fold(0, digit));
-        let value = value.ok_or_else(|| self.expected("hex digits"))?;
-        self.at += digits;
-        Ok(value)
     }
 
     /// An object or array, skipped over. Only brackets and strings are looked at.

@@ -5,4 +5,4 @@ pub(crate) mod json;
 pub(crate) mod scratch;
 mod text;
 
-pub(crate) use self::text::push_escaped;
+pub(crate) use self::text::{find_string_end, push_escaped, unescape};

@@ -16,7 +16,7 @@ const fn bytes_below(word: u64, limit: u8) -> u64 {
 }
 
 /// Offset of the first `quote` or backslash.
-pub(super) fn find_string_end(bytes: &[u8], quote: u8) -> Option<usize> {
+pub(crate) fn find_string_end(bytes: &[u8], quote: u8) -> Option<usize> {
     let quotes = LOW * u64::from(quote);
     let backslashes = LOW * u64::from(b'\\');
     find(
@@ -78,6 +78,43 @@ fn push_escape(out: &mut BytesMut, special: u8) {
         }
     };
     out.extend_from_slice(&[b'\\', short]);
+}
+
+/// Undoes the escape sequence that `rest` begins with, as fastjson does. Returns the character and the sequence's
+/// length. Half of a surrogate pair becomes the replacement character.
+pub(crate) fn unescape(rest: &[u8]) -> Option<(char, usize)> {
+    let [b'\\', kind, after @ ..] = rest else { return None };
+    let simple = match kind {
+        b'"' | b'\\' | b'/' | b'\'' => char::from(*kind),
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'b' => '\u{8}',
+        b'f' | b'F' => '\u{c}',
+        b'v' => '\u{b}',
+        b'0'..=b'7' => char::from(kind - b'0'),
+        b'x' => return Some((char::from(hex::<2>(after)? as u8), 4)),
+        b'u' => return unescape_unicode(after),
+        _ => return None,
+    };
+    Some((simple, 2))
+}
+
+/// The rest of a `\u` sequence, or of two that form a surrogate pair.
+fn unescape_unicode(after: &[u8]) -> Option<(char, usize)> {
+    let first = hex::<4>(after)?;
+    if let (0xD800..0xDC00, Some([b'\\', b'u', low @ ..])) = (first, after.get(4..)) {
+        let second = hex::<4>(low)?;
+        if (0xDC00..0xE000).contains(&second) {
+            let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+            return Some((char::from_u32(code)?, 12));
+        }
+    }
+    Some((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6))
+}
+
+fn hex<const N: usize>(text: &[u8]) -> Option<u32> {
+    text.first_chunk::<N>()?.iter().try_fold(0, |value, &byte| Some(value << 4 | char::from(byte).to_digit(16)?))
 }
 
 #[cfg(test)]

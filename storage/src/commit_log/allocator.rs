@@ -30,6 +30,8 @@ struct State {
     prepared: Option<(u64, LogWriter)>,
     failed: Option<Unwritable>,
     populate: Option<(Arc<MappedLog>, Range<usize>)>,
+    /// The reserve was spent on something else than a segment; it is set aside again when there is room.
+    reserve_spent: bool,
     stop: bool,
 }
 
@@ -62,6 +64,11 @@ impl Allocator {
         self.state.lock().prepared.take_if(|(ready, _)| *ready == base).map(|(_, writer)| writer)
     }
 
+    /// Whether [`take`](Self::take) would succeed.
+    pub(crate) fn is_ready(&self, base: u64) -> bool {
+        self.state.lock().prepared.as_ref().is_some_and(|(ready, _)| *ready == base)
+    }
+
     /// Waits until the segment at `base` is ready, or says why it will not be. Must not be called under the append lock.
     pub(crate) fn wait_for(&self, base: u64) -> Result<(), Unwritable> {
         self.want(base);
@@ -87,6 +94,18 @@ impl Allocator {
     pub(crate) fn populate(&self, log: &Arc<MappedLog>, range: Range<usize>) {
         self.state.lock().populate = Some((Arc::clone(log), range));
         self.work.notify_one();
+    }
+
+    /// The disk is too full for a file at `path` that takes `needed` more bytes: sends are refused from now on, and the reserve
+    /// is given up for what settles open work. Returns the reason.
+    pub(crate) fn report_full(&self, path: PathBuf, needed: u64) -> Unwritable {
+        let why = self.full(path, needed);
+        self.gate.set_disk_full(Some(why.clone()));
+        self.gate.refuse_sends();
+        self.reserve.give_up();
+        self.state.lock().reserve_spent = true;
+        self.work.notify_one();
+        why
     }
 
     /// Ends [`run`](Self::run) and everybody's waiting.
@@ -121,13 +140,26 @@ impl Allocator {
                     let made = parking_lot::MutexGuard::unlocked(&mut state, || self.make(base));
                     self.keep(&mut state, base, made);
                 }
-                Some(_) => {
+                None if !state.reserve_spent => self.work.wait(&mut state),
+                _ => {
                     if self.work.wait_for(&mut state, RETRY).timed_out() {
                         state.failed = None;
+                        self.restock(&mut state);
                     }
                 }
-                None => self.work.wait(&mut state),
             }
+        }
+    }
+
+    /// Sets the reserve aside again, if it was spent and there is room.
+    fn restock(&self, state: &mut parking_lot::MutexGuard<'_, State>) {
+        if !state.reserve_spent {
+            return;
+        }
+        let restocked = parking_lot::MutexGuard::unlocked(state, || self.reserve.take());
+        if restocked {
+            state.reserve_spent = false;
+            self.gate.set_disk_full(None);
         }
     }
 
@@ -169,9 +201,13 @@ impl Allocator {
         if !is_disk_full(&error.source) {
             return Unwritable::Io(format!("{error}: {}", error.source));
         }
-        let dir = error.path.parent().unwrap_or(&error.path);
-        let available = self.files.fs().space(dir).map_or(0, |space| space.available);
-        Unwritable::DiskFull { path: error.path, needed: self.files.size(), available }
+        self.full(error.path, self.files.size())
+    }
+
+    fn full(&self, path: PathBuf, needed: u64) -> Unwritable {
+        // The file does not exist, perhaps its directory neither.
+        let available = path.ancestors().skip(1).find_map(|dir| self.files.fs().space(dir).ok());
+        Unwritable::DiskFull { path, needed, available: available.map_or(0, |space| space.available) }
     }
 }
 
@@ -196,20 +232,21 @@ impl ReserveFile {
         Self { path, len, files }
     }
 
-    /// Sets the blocks aside, if there is room. Without it the store works, only with no margin.
-    fn take(&self) {
+    /// Sets the blocks aside, if there is room. Without it the store works, only with no margin. False when there is no room.
+    fn take(&self) -> bool {
         let fs = self.files.fs();
         if self.len == 0 || fs.exists(&self.path) {
-            return;
+            return true;
         }
         let taken = self.path.parent().map_or(Ok(()), |dir| fs.create_dir_all(dir)).and_then(|()| {
             let file = fs.open(&self.path, OpenMode::CreateOrOpen)?;
             fs.preallocate(&file, &self.path, 0, self.len)
         });
-        if let Err(error) = taken {
-            tracing::warn!(path = %self.path.display(), %error, "no disk space is set aside for a full disk");
+        if let Err(error) = &taken {
+            tracing::debug!(path = %self.path.display(), %error, "no disk space is set aside for a full disk");
             self.give_up();
         }
+        taken.is_ok()
     }
 
     fn give_up(&self) {

@@ -21,6 +21,8 @@ use crate::mmap::LogWriter;
 use crate::poison::AppendClass;
 use crate::watermark::Ticket;
 
+/// What is said to be missing when a queue finds no room: the most it takes at once, in bytes.
+const QUEUE_SPACE: u64 = 64 << 10;
 /// Longest topic, in bytes.
 const MAX_TOPIC: usize = 255;
 /// The window of pages brought in ahead starts this small, and grows with what is written.
@@ -74,6 +76,8 @@ pub(crate) struct Tail {
     pub(super) permit: Permit,
     /// Whether the next segment was asked for already.
     pub(super) next_wanted: bool,
+    /// Whether it was seen to be ready.
+    next_ready: bool,
     /// Log offset at which more pages ahead are asked for.
     populate_at: u64,
     /// Bytes and records appended since the store was opened.
@@ -84,11 +88,23 @@ pub(crate) struct Tail {
 impl Tail {
     pub(crate) fn new(writer: Option<LogWriter>, end: u64, last_timestamp: i64) -> Self {
         let permit = Permit { role: Role::Master, epoch: 0 };
-        Self { writer, end, last_timestamp, permit, next_wanted: false, populate_at: end, written: 0, records: 0 }
+        Self {
+            writer,
+            end,
+            last_timestamp,
+            permit,
+            next_wanted: false,
+            next_ready: false,
+            populate_at: end,
+            written: 0,
+            records: 0,
+        }
     }
 
-    /// Asks for pages ahead again at the next append: the log was cut.
-    pub(super) fn forget_populated(&mut self) {
+    /// Asks for the next segment and for pages ahead again: the log was cut.
+    pub(super) fn forget_next(&mut self) {
+        self.next_wanted = false;
+        self.next_ready = false;
         self.populate_at = self.end;
     }
 
@@ -118,7 +134,7 @@ impl CommitLog {
         if tail.permit.role != Role::Master {
             return Err(Unwritable::NotMaster.into());
         }
-        let rooms = reserve(items)?;
+        let rooms = self.reserve(items, class)?;
         let now = self.clock.now_ms().max(tail.last_timestamp);
         let (base, epoch) = (tail.end, tail.permit.epoch);
         let Some(mut room) = tail.writer.as_mut().and_then(|writer| writer.room(total)) else {
@@ -148,6 +164,20 @@ impl CommitLog {
         tail.records += items.len() as u64;
         self.publish(&mut tail, total);
         Ok(())
+    }
+
+    /// Space for the entries of all items. When the disk is full for them, the reserve is given up, and what settles open
+    /// work tries once more.
+    fn reserve<'a>(&self, items: &[Item<'a>], class: AppendClass) -> Result<Rooms<'a>, Unwritable> {
+        let error = match reserve(items) {
+            Ok(rooms) => return Ok(rooms),
+            Err(error) => error,
+        };
+        if !is_disk_full(&error.source) {
+            return Err(Unwritable::Io(format!("{error}: {}", error.source)));
+        }
+        let why = self.allocator.report_full(error.path, QUEUE_SPACE);
+        if class == AppendClass::Settle { reserve(items).map_err(|_| why) } else { Err(why) }
     }
 
     /// Writes one entry into space that [`reserve`] took, which cannot fail. If it does all the same, queue and log no longer
@@ -221,11 +251,15 @@ impl CommitLog {
         loop {
             let mut tail = self.tail.lock();
             self.gate.check(class, || tail.left() < needed + self.limits.reserve)?;
-            if needed <= tail.left() {
-                return Ok(tail);
-            }
             let base = tail.segment_end();
-            if let Some(writer) = self.allocator.take(base) {
+            if needed <= tail.left() {
+                // A send does not eat into the reserve before it is known that there is a next file.
+                let spare = class == AppendClass::Settle || tail.left() >= needed + self.limits.reserve;
+                tail.next_ready = tail.next_ready || (!spare && self.allocator.is_ready(base));
+                if spare || tail.next_ready {
+                    return Ok(tail);
+                }
+            } else if let Some(writer) = self.allocator.take(base) {
                 self.roll(&mut tail, base, writer);
                 return Ok(tail);
             }
@@ -255,12 +289,13 @@ impl CommitLog {
         tail.end = base;
         tail.populate_at = base;
         tail.next_wanted = false;
+        tail.next_ready = false;
         self.progress.advance(base);
     }
 }
 
 /// Takes space for the entries of all items, queue by queue, so that nothing can fail once the log is touched.
-fn reserve<'a>(items: &[Item<'a>]) -> Result<Rooms<'a>, AppendError> {
+fn reserve<'a>(items: &[Item<'a>]) -> Result<Rooms<'a>, FileError> {
     let mut rooms = Rooms::new();
     for (i, (queue, record, _)) in items.iter().enumerate() {
         // A batch is one run of the same queue: reserved at its first item.
@@ -269,7 +304,7 @@ fn reserve<'a>(items: &[Item<'a>]) -> Result<Rooms<'a>, AppendError> {
         }
         let rest = items.iter().skip(i);
         let count = rest.filter(|(other, record, _)| std::ptr::eq(*other, *queue) && has_entry(record)).count();
-        rooms.push((*queue, queue.reserve(count).map_err(no_queue_space)?));
+        rooms.push((*queue, queue.reserve(count)?));
     }
     Ok(rooms)
 }
@@ -277,14 +312,4 @@ fn reserve<'a>(items: &[Item<'a>]) -> Result<Rooms<'a>, AppendError> {
 /// Prepared and rollback records are in no queue.
 fn has_entry(record: &NewRecord<'_>) -> bool {
     matches!(SysFlag(record.sys_flag).transaction(), TransactionType::None | TransactionType::Commit)
-}
-
-#[cold]
-fn no_queue_space(error: FileError) -> AppendError {
-    let why = if is_disk_full(&error.source) {
-        Unwritable::DiskFull { path: error.path, needed: 0, available: 0 }
-    } else {
-        Unwritable::Io(format!("{error}: {}", error.source))
-    };
-    AppendError::Unwritable(why)
 }

@@ -29,8 +29,7 @@ impl CommitLog {
             Ok(writer) => {
                 tail.writer = Some(writer);
                 tail.end = offset;
-                tail.next_wanted = false;
-                tail.forget_populated();
+                tail.forget_next();
                 self.progress.reset(offset);
                 Ok(())
             }

@@ -138,6 +138,11 @@ impl CommitLog {
         segment.bytes(offset, len)
     }
 
+    /// Whether nothing more will come: poisoned, or shut down.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.gate.is_shut()
+    }
+
     /// Looks at the record of `len` bytes at `offset`; `None` when it is gone, not visible, or no record.
     pub(crate) fn peek<T>(&self, offset: u64, len: u32, look: impl FnOnce(&RecordView<'_>) -> T) -> Option<T> {
         self.visible(offset, u64::from(len))?;
@@ -199,7 +204,7 @@ impl CommitLog {
     /// Lets this broker write, or not.
     pub(crate) fn set_permit(&self, permit: Permit) {
         self.tail.lock().permit = permit;
-        self.progress.give_up();
+        self.progress.set_epoch(permit.epoch);
     }
 
     /// Permit, store time of the last record, records and bytes appended since the store was opened.

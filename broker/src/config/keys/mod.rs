@@ -43,7 +43,7 @@ pub enum Default {
     HostName,
     /// The address that clients can reach, see `route::address`.
     Address,
-    /// Where the data is: see [`super::Machine::data_directory`].
+    /// Where the data is: see [`super::Machine`].
     DataDirectory,
     /// Nothing; the key is not shown while it is unset.
     Unset,

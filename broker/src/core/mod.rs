@@ -1,0 +1,68 @@
+//! What all services share: the tables of topics, groups, clients and offsets, the store, the clock, and who we are.
+//!
+//! Services are modules over `&Core`. They take typed values and return typed values or a future; none sees a socket.
+
+pub mod announce;
+pub mod clock;
+pub mod deliver;
+pub mod filter;
+pub mod identity;
+pub mod names;
+mod open;
+pub mod topics;
+pub mod waiters;
+
+use std::sync::Arc;
+
+use serde::{Serialize, de::DeserializeOwned};
+use tenonmq_protocol::body::{JsonError, json};
+use tenonmq_storage::{ConfigFile, FileError, Store};
+
+pub use open::CoreError;
+
+use self::{announce::Announcer, clock::Clock, identity::Identity, topics::Topics, waiters::Waiters};
+use crate::config::LiveConfig;
+
+/// Everything the services share.
+pub struct Core {
+    /// Settings; some change while the broker runs.
+    pub config: Arc<LiveConfig>,
+    /// Time.
+    pub clock: Clock,
+    /// The data directory.
+    pub store: Store,
+    /// Who this broker is.
+    pub identity: Identity,
+    /// Topics and their queues.
+    pub topics: Topics,
+    /// Held pulls.
+    pub waiters: Waiters,
+    /// Tells the name servers about topics.
+    pub announcer: Announcer,
+    /// Records within this distance of the end of the log are taken to be in memory.
+    pub memory_hint_bytes: u64,
+}
+
+/// A table of the data directory that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("neither {path} nor its backup can be read: {source}")]
+pub struct LoadError {
+    path: String,
+    source: JsonError,
+}
+
+/// Reads a JSON table; `None` when there is none yet.
+///
+/// # Errors
+/// There is one, and neither it nor its backup can be read.
+pub fn load_json<T: DeserializeOwned>(file: &ConfigFile) -> Result<Option<T>, LoadError> {
+    file.load_with(json::from_slice).map_err(|source| LoadError { path: file.path().display().to_string(), source })
+}
+
+/// Writes a JSON table as Apache lays it out.
+///
+/// # Errors
+/// The old content stays then.
+pub fn save_json(file: &ConfigFile, table: &impl Serialize) -> Result<(), FileError> {
+    file.save(&json::to_vec_pretty(table))
+}

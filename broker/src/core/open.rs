@@ -1,0 +1,100 @@
+//! Building the shared state over a data directory.
+
+use std::{collections::HashSet, sync::Arc};
+
+use tenonmq_protocol::body::TopicConfigTable;
+use tenonmq_storage::{ConfigFile, Environment, OpenError, Store, StoreConfig, fs::RealFs};
+
+use super::{
+    Core, LoadError,
+    announce::Announcer,
+    clock::Clock,
+    identity::Identity,
+    load_json, names,
+    topics::{BuiltIn, Topics},
+    waiters::Waiters,
+};
+use crate::config::{Config, LiveConfig};
+
+const TOPICS: &str = "topics.json";
+/// Topic attribute that says how a topic's queues are kept.
+const QUEUE_TYPE: &str = "queue.type";
+const BATCH: &str = "BatchCQ";
+/// Share of the machine's memory that is taken to hold the newest part of the log (`accessMessageInMemoryMaxRatio`).
+const HOT_PERCENT: u64 = 40;
+
+/// Why a broker cannot start on a data directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CoreError {
+    /// The store says no.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A table cannot be read.
+    #[error(transparent)]
+    Table(#[from] LoadError),
+}
+
+impl Core {
+    /// Opens the data directory, recovers what the last run left, and loads the tables. Blocking.
+    ///
+    /// # Errors
+    /// [`CoreError`], which names the file.
+    pub fn open(
+        config: Arc<LiveConfig>,
+        store: StoreConfig,
+        clock: Clock,
+        identity: Identity,
+    ) -> Result<Self, CoreError> {
+        let settings = config.load();
+        let env = Environment { fs: Arc::new(RealFs), clock: Arc::new(clock.clone()) };
+        let batch_topics = batch_topics(&ConfigFile::new(env.fs.clone(), &store.root, TOPICS))?;
+        let store = Store::open(StoreConfig { batch_topics, ..store }, env)?;
+        let now_ms = clock.now_ms();
+        let topics = Topics::load(store.config_file(TOPICS), built_in(&settings, &identity), now_ms)?;
+        Ok(Self {
+            config,
+            clock,
+            store,
+            identity,
+            topics,
+            waiters: Waiters::default(),
+            announcer: Announcer::default(),
+            memory_hint_bytes: memory_bytes() / 100 * HOT_PERCENT,
+        })
+    }
+}
+
+/// Topics whose queues hold batches; the store must know them before it recovers their queues.
+fn batch_topics(file: &ConfigFile) -> Result<HashSet<String>, LoadError> {
+    let table: TopicConfigTable = load_json(file)?.unwrap_or_default();
+    let batch = |attributes: &std::collections::BTreeMap<String, String>| {
+        attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH)
+    };
+    let topics = table.topic_config_table.into_iter().filter(|(_, config)| batch(&config.attributes));
+    Ok(topics.map(|(name, _)| name).collect())
+}
+
+fn built_in(settings: &Config, identity: &Identity) -> Vec<tenonmq_protocol::body::TopicConfig> {
+    let who = identity.get();
+    let trace = settings.topics.trace_topic_name.as_str();
+    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    let topics = BuiltIn {
+        cluster: &who.cluster,
+        broker: &who.broker,
+        auto_create: settings.topics.auto_create,
+        default_queues: count(settings.topics.default_queues as usize),
+        trace_topic: settings.topics.trace_topic.then_some(if trace.is_empty() { names::TRACE_TOPIC } else { trace }),
+        timer: settings.messages.timers,
+        revive_queues: count(settings.pop.revive_queues as usize),
+        delay_levels: count(settings.messages.delay_levels.len()),
+        cluster_topic: settings.topics.cluster_topic,
+        broker_topic: settings.topics.broker_topic,
+    };
+    topics.topics()
+}
+
+fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    u64::from(info.mem_unit) * info.totalram
+}

@@ -1,0 +1,274 @@
+//! The topics of this broker: their configuration, and the queues behind them.
+//!
+//! Lookups read a snapshot and take no lock. Changes copy the table, save `config/topics.json` and raise its data
+//! version before they return, one at a time. Rules: `transactions-retry-delay.md` section 5.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tenonmq_protocol::body::{DataVersion, TopicConfig, TopicConfigTable};
+use tenonmq_storage::{ConfigFile, Queue, Store};
+use tracing::error;
+
+use super::names;
+
+/// Permission bits of topics and brokers.
+pub mod perm {
+    /// New topics take their permission from this one.
+    pub const INHERIT: i32 = 1;
+    /// Producers may send.
+    pub const WRITE: i32 = 2;
+    /// Consumers may pull.
+    pub const READ: i32 = 4;
+    /// What an ordinary topic has.
+    pub const READ_WRITE: i32 = READ | WRITE;
+}
+
+/// One topic and handles to its queues.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its configuration, as clients and other brokers see it.
+    pub config: TopicConfig,
+    queues: Box<[OnceLock<Arc<Queue>>]>,
+}
+
+impl Topic {
+    fn new(config: TopicConfig) -> Self {
+        let count = config.read_queue_nums.max(config.write_queue_nums).max(0);
+        let queues = (0..count).map(|_| OnceLock::new()).collect();
+        Self { config, queues }
+    }
+
+    /// The handle of one of the topic's queues; `None` for an id beyond them.
+    pub fn queue(&self, store: &Store, queue_id: i32) -> Option<&Arc<Queue>> {
+        let slot = self.queues.get(usize::try_from(queue_id).ok()?)?;
+        Some(slot.get_or_init(|| store.queue(&self.config.topic_name, queue_id)))
+    }
+
+    /// Queues of this topic: ids are below this number.
+    pub fn queue_count(&self) -> i32 {
+        self.config.read_queue_nums.max(self.config.write_queue_nums).max(0)
+    }
+
+    /// Whether producers may send.
+    pub fn is_writable(&self) -> bool {
+        self.config.perm & perm::WRITE != 0
+    }
+
+    /// Whether consumers may pull.
+    pub fn is_readable(&self) -> bool {
+        self.config.perm & perm::READ != 0
+    }
+}
+
+type Table = FxHashMap<Arc<str>, Arc<Topic>>;
+
+/// The topic table.
+pub struct Topics {
+    table: ArcSwap<Table>,
+    version: Mutex<DataVersion>,
+    file: ConfigFile,
+}
+
+/// What a put did to the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The topic is new.
+    Created,
+    /// Its configuration differs now.
+    Updated,
+    /// It was like that already; version and file are as before.
+    Unchanged,
+}
+
+impl Topics {
+    /// The table of `config/topics.json`, with the topics added that every broker has.
+    ///
+    /// # Errors
+    /// The file and its backup exist and neither can be read.
+    pub fn load(file: ConfigFile, built_in: Vec<TopicConfig>, now_ms: i64) -> Result<Self, super::LoadError> {
+        let stored: Option<TopicConfigTable> = super::load_json(&file)?;
+        let TopicConfigTable { data_version, topic_config_table } = stored.unwrap_or_default();
+        let mut table = Table::default();
+        for (name, mut config) in topic_config_table {
+            config.topic_name.clone_from(&name);
+            table.insert(name.into(), Arc::new(Topic::new(config)));
+        }
+        let mut added = false;
+        for config in built_in {
+            let name: Arc<str> = config.topic_name.as_str().into();
+            table.entry(name).or_insert_with(|| {
+                added = true;
+                Arc::new(Topic::new(config))
+            });
+        }
+        let topics = Self { table: ArcSwap::from_pointee(table), version: Mutex::new(data_version), file };
+        if added {
+            let mut version = topics.version.lock();
+            raise(&mut version, now_ms);
+            topics.save(&version);
+        }
+        Ok(topics)
+    }
+
+    /// The topic of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.table.load().get(name).cloned()
+    }
+
+    /// Every topic as it is now.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        self.table.load().values().cloned().collect()
+    }
+
+    /// Version of the table.
+    pub fn version(&self) -> DataVersion {
+        *self.version.lock()
+    }
+
+    /// The whole table in the shape of the file and of registrations.
+    pub fn snapshot(&self) -> TopicConfigTable {
+        let version = self.version.lock();
+        self.snapshot_at(&version)
+    }
+
+    /// Creates or replaces a topic, and saves the table.
+    pub fn put(&self, config: TopicConfig, now_ms: i64) -> Change {
+        self.change(now_ms, |table| {
+            let change = match table.get(config.topic_name.as_str()) {
+                Some(old) if old.config == config => return Change::Unchanged,
+                Some(_) => Change::Updated,
+                None => Change::Created,
+            };
+            table.insert(config.topic_name.as_str().into(), Arc::new(Topic::new(config)));
+            change
+        })
+    }
+
+    /// The topic of that name, created as `config` says when it is missing. True with a topic that is new.
+    pub fn get_or_create(&self, name: &str, now_ms: i64, config: impl FnOnce() -> TopicConfig) -> (Arc<Topic>, bool) {
+        if let Some(topic) = self.get(name) {
+            return (topic, false);
+        }
+        let mut version = self.version.lock();
+        if let Some(topic) = self.get(name) {
+            return (topic, false);
+        }
+        let topic = Arc::new(Topic::new(config()));
+        let mut table = Table::clone(&self.table.load());
+        table.insert(name.into(), Arc::clone(&topic));
+        self.table.store(Arc::new(table));
+        raise(&mut version, now_ms);
+        self.save(&version);
+        (topic, true)
+    }
+
+    /// Removes a topic from the table. False when there was none. Its queues are the store's to delete.
+    pub fn remove(&self, name: &str, now_ms: i64) -> bool {
+        let change =
+            self.change(now_ms, |table| if table.remove(name).is_some() { Change::Updated } else { Change::Unchanged });
+        change != Change::Unchanged
+    }
+
+    fn change(&self, now_ms: i64, edit: impl FnOnce(&mut Table) -> Change) -> Change {
+        let mut version = self.version.lock();
+        let mut table = Table::clone(&self.table.load());
+        let change = edit(&mut table);
+        if change != Change::Unchanged {
+            self.table.store(Arc::new(table));
+            raise(&mut version, now_ms);
+            self.save(&version);
+        }
+        change
+    }
+
+    fn snapshot_at(&self, version: &DataVersion) -> TopicConfigTable {
+        let table = self.table.load();
+        let topic_config_table: BTreeMap<_, _> =
+            table.iter().map(|(name, topic)| (name.to_string(), topic.config.clone())).collect();
+        TopicConfigTable { data_version: *version, topic_config_table }
+    }
+
+    /// A table that cannot be saved stays in force: the next change tries again, and the log says so.
+    fn save(&self, version: &DataVersion) {
+        if let Err(error) = super::save_json(&self.file, &self.snapshot_at(version)) {
+            error!(%error, "topics not saved");
+        }
+    }
+}
+
+/// Records one more change of a table.
+pub fn raise(version: &mut DataVersion, now_ms: i64) {
+    *version = DataVersion { counter: version.counter.wrapping_add(1), timestamp: now_ms, ..*version };
+}
+
+/// A topic with `queues` queues to read and to write.
+pub fn topic(name: impl Into<String>, queues: i32, perm: i32) -> TopicConfig {
+    TopicConfig {
+        topic_name: name.into(),
+        read_queue_nums: queues,
+        write_queue_nums: queues,
+        perm,
+        ..TopicConfig::default()
+    }
+}
+
+/// What decides which topics a new broker has.
+pub struct BuiltIn<'a> {
+    /// `brokerClusterName`.
+    pub cluster: &'a str,
+    /// `brokerName`.
+    pub broker: &'a str,
+    /// `autoCreateTopicEnable`: whether TBW102 exists.
+    pub auto_create: bool,
+    /// `defaultTopicQueueNums`: queues of TBW102.
+    pub default_queues: i32,
+    /// `traceTopicEnable` and `msgTraceTopicName`.
+    pub trace_topic: Option<&'a str>,
+    /// `timerWheelEnable`.
+    pub timer: bool,
+    /// `reviveQueueNum`.
+    pub revive_queues: i32,
+    /// Number of delay levels.
+    pub delay_levels: i32,
+    /// `clusterTopicEnable`: the cluster's topic may be read and written.
+    pub cluster_topic: bool,
+    /// `brokerTopicEnable`: the same for the broker's topic.
+    pub broker_topic: bool,
+}
+
+impl BuiltIn<'_> {
+    /// The topics that a new broker creates (`transactions-retry-delay.md` section 5.2).
+    pub fn topics(&self) -> Vec<TopicConfig> {
+        let rw = perm::READ_WRITE;
+        let named = |enabled: bool| if enabled { perm::INHERIT | rw } else { perm::INHERIT };
+        let mut topics = vec![
+            topic(names::SELF_TEST_TOPIC, 1, rw),
+            topic(names::BENCHMARK_TOPIC, 1024, rw),
+            topic(self.cluster, 16, named(self.cluster_topic)),
+            topic(self.broker, 1, named(self.broker_topic)),
+            topic(names::OFFSET_MOVED_EVENT, 1, rw),
+            topic(names::SCHEDULE_TOPIC, self.delay_levels, rw),
+            topic(names::reply_topic(self.cluster), 1, rw),
+            topic(names::revive_topic(self.cluster), self.revive_queues, rw),
+            topic(names::sync_broker_member_topic(self.broker), 1, perm::INHERIT),
+            topic(names::HALF_TOPIC, 1, rw),
+            topic(names::OP_TOPIC, 1, rw),
+        ];
+        if self.auto_create {
+            topics.push(topic(names::AUTO_CREATE_TOPIC, self.default_queues, perm::INHERIT | rw));
+        }
+        if let Some(name) = self.trace_topic {
+            topics.push(topic(name, 1, rw));
+        }
+        if self.timer {
+            topics.push(topic(names::TIMER_TOPIC, 1, rw));
+        }
+        topics
+    }
+}

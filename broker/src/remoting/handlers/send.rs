@@ -1,0 +1,104 @@
+//! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320).
+
+use std::sync::Arc;
+
+use tenonmq_protocol::{
+    FieldSink,
+    code::{RequestCode, ResponseCode},
+    header::{RequestHeader, ResponseHeader, SendMessage, SendReceipt},
+    message::OffsetMessageId,
+};
+use tenonmq_storage::{Durability, FlushPolicy, Ticket};
+
+use super::{Handled, Outbox, Request, refuse};
+use crate::{
+    config::Config,
+    core::Core,
+    remoting::Response,
+    send::{self, Incoming, Receipt},
+};
+
+/// One message, or a batch when its header says so.
+pub(crate) fn message(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    let header = match SendMessage::decode(&request.command.fields) {
+        Ok(header) => header,
+        Err(error) => return refuse(request, out, error.into()),
+    };
+    let incoming = Incoming {
+        header: &header,
+        body: request.body,
+        born_host: request.connection.peer(),
+        version: request.command.version,
+    };
+    let is_batch = header.batch || request.command.request_code() == RequestCode::SEND_BATCH_MESSAGE;
+    let stored = if is_batch { send::send_batch(core, incoming) } else { send::send(core, incoming) };
+    match stored {
+        Ok(receipt) => reply(core, request, out, &receipt),
+        Err(refusal) => refuse(request, out, refusal),
+    }
+}
+
+fn reply(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox, receipt: &Receipt<'_>) -> Handled {
+    let config = core.config.load();
+    let waits_for_disk = receipt.ticket.filter(|_| core.store.config().flush == FlushPolicy::Sync);
+    if waits_for_disk.is_none() && receipt.created.is_none() {
+        out.reply(request, ResponseCode::SUCCESS, None, |writer| write(&config, receipt, writer), &[]);
+        return Handled::Done;
+    }
+    if request.command.is_oneway() {
+        return Handled::Done;
+    }
+    later(core, &config, receipt, waits_for_disk)
+}
+
+/// A reply that waits for the disk, for the name servers to know a new topic, or for both.
+fn later(core: &Arc<Core>, config: &Config, receipt: &Receipt<'_>, ticket: Option<Ticket>) -> Handled {
+    let mut response = Response::ok();
+    write(config, receipt, &mut response);
+    let core = Arc::clone(core);
+    let timeout = config.messages.flush_timeout;
+    let created = receipt.created.clone();
+    Handled::later(async move {
+        if let Some(topic) = created {
+            core.announcer.topic_changed(&topic.config).await;
+        }
+        if let Some(ticket) = ticket {
+            response.code = match core.store.durable(ticket, timeout).await {
+                Durability::Ok => ResponseCode::SUCCESS,
+                Durability::FlushTimeout => ResponseCode::FLUSH_DISK_TIMEOUT,
+                Durability::ReplicaTimeout => ResponseCode::FLUSH_SLAVE_TIMEOUT,
+                Durability::NotMaster => ResponseCode::SLAVE_NOT_AVAILABLE,
+                Durability::Poisoned => {
+                    let remark = "the message may not survive a crash: a flush of the disk failed";
+                    return Response::error(ResponseCode::SERVICE_NOT_AVAILABLE, remark);
+                }
+            };
+        }
+        response
+    })
+}
+
+/// Writes the receipt's fields.
+fn write(config: &Config, receipt: &Receipt<'_>, out: &mut impl FieldSink) {
+    let ids = &receipt.message_ids;
+    let first = ids.first().map(OffsetMessageId::text);
+    let joined: String;
+    let message_id = match (&first, ids.len()) {
+        (Some(id), 1) => id.as_str(),
+        _ => {
+            joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            &joined
+        }
+    };
+    let header = SendReceipt {
+        message_id,
+        queue_id: receipt.queue_id,
+        queue_offset: receipt.queue_offset,
+        transaction_id: Some(receipt.key.as_str()),
+        batch_unique_id: None,
+        recall_handle: None,
+        region: Some(&config.identity.region),
+        trace_on: Some(if config.messages.trace_on { "true" } else { "false" }),
+    };
+    header.encode(out);
+}

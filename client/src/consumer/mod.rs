@@ -1,0 +1,46 @@
+//! Receiving messages.
+//!
+//! [`PushConsumer`] is the usual one: it divides the queues among the members of its group, keeps long polls open, and
+//! hands each message to a [`MessageListener`]. [`PullConsumer`] leaves queues, positions and commits to the caller.
+
+mod builder;
+mod dispatch;
+mod fetch;
+mod listener;
+mod members;
+mod offset;
+mod process_queue;
+mod pull;
+mod pull_loop;
+mod push;
+pub(crate) mod queries;
+mod rebalance;
+mod role;
+mod send_back;
+mod subscription;
+
+pub use self::{
+    builder::PushConsumerBuilder,
+    fetch::PullStatus,
+    listener::{ConsumeOutcome, MessageListener},
+    offset::BroadcastOffsets,
+    pull::{PullConsumer, PullConsumerBuilder, Pulled},
+    push::PushConsumer,
+    rebalance::allocate_averagely,
+    subscription::Filter,
+};
+
+use std::time::SystemTime;
+
+/// Where a group begins in a queue that it has never consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConsumeFrom {
+    /// Behind the newest message. (A broker that still holds a queue's first message starts a new group there all the
+    /// same, so that nothing sent while a topic is new is missed.)
+    #[default]
+    Latest,
+    /// With the oldest message that the broker still has.
+    Earliest,
+    /// With the first message stored at that time or later.
+    Timestamp(SystemTime),
+}

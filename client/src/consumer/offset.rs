@@ -1,0 +1,179 @@
+//! How far a group has come in each queue.
+//!
+//! The table is what this process knows; it is saved to the broker (clustering) or to a local file (broadcasting, where
+//! every member reads everything and progress is its own).
+
+use std::{path::PathBuf, sync::Arc};
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use tenonmq_protocol::message::queue::MessageQueue;
+use tracing::warn;
+
+use super::queries;
+use crate::{error::Error, session::Session};
+
+/// Where the offsets of a broadcasting consumer live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BroadcastOffsets {
+    /// Nowhere: each start begins where [`ConsumeFrom`](crate::ConsumeFrom) says.
+    InMemory,
+    /// In a JSON file of this process's own, replaced atomically.
+    File(PathBuf),
+}
+
+/// Offsets by queue.
+pub(crate) struct OffsetStore {
+    session: Arc<Session>,
+    group: String,
+    place: Place,
+    table: Mutex<FxHashMap<MessageQueue, Progress>>,
+}
+
+enum Place {
+    Brokers,
+    Local(BroadcastOffsets),
+}
+
+#[derive(Clone, Copy)]
+struct Progress {
+    offset: i64,
+    /// Whether the saved offset is another one.
+    unsaved: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FileEntry {
+    #[serde(flatten)]
+    queue: MessageQueue,
+    offset: i64,
+}
+
+impl OffsetStore {
+    /// Offsets kept by the brokers.
+    pub(crate) fn remote(session: Arc<Session>, group: &str) -> Self {
+        Self { session, group: group.to_owned(), place: Place::Brokers, table: Mutex::default() }
+    }
+
+    /// Offsets kept here; reads the file if there is one.
+    pub(crate) async fn local(session: Arc<Session>, group: &str, place: BroadcastOffsets) -> Result<Self, Error> {
+        let table = match &place {
+            BroadcastOffsets::InMemory => FxHashMap::default(),
+            BroadcastOffsets::File(path) => read_file(path).await?,
+        };
+        Ok(Self { session, group: group.to_owned(), place: Place::Local(place), table: Mutex::new(table) })
+    }
+
+    /// The offset known in this process.
+    pub(crate) fn get(&self, queue: &MessageQueue) -> Option<i64> {
+        self.table.lock().get(queue).map(|progress| progress.offset)
+    }
+
+    /// The group's saved offset; `None` when it never consumed the queue.
+    pub(crate) async fn load(&self, queue: &MessageQueue) -> Result<Option<i64>, Error> {
+        match self.place {
+            Place::Local(_) => Ok(self.get(queue)),
+            Place::Brokers => {
+                let offset = queries::consumer_offset(&self.session, &self.group, queue).await?;
+                if let Some(offset) = offset {
+                    self.table.lock().insert(queue.clone(), Progress { offset, unsaved: false });
+                }
+                Ok(offset)
+            }
+        }
+    }
+
+    /// Notes progress; never goes back.
+    pub(crate) fn advance(&self, queue: &MessageQueue, offset: i64) {
+        let mut table = self.table.lock();
+        match table.get_mut(queue) {
+            Some(progress) if progress.offset >= offset => {}
+            Some(progress) => *progress = Progress { offset, unsaved: true },
+            None => drop(table.insert(queue.clone(), Progress { offset, unsaved: true })),
+        }
+    }
+
+    /// Sets the offset, backwards too.
+    pub(crate) fn set(&self, queue: &MessageQueue, offset: i64) {
+        self.table.lock().insert(queue.clone(), Progress { offset, unsaved: true });
+    }
+
+    /// Forgets a queue that another member owns now. Local progress is kept.
+    pub(crate) fn forget(&self, queue: &MessageQueue) {
+        if matches!(self.place, Place::Brokers) {
+            self.table.lock().remove(queue);
+        }
+    }
+
+    /// Saves one queue and waits until it is saved.
+    pub(crate) async fn save_one(&self, queue: &MessageQueue) -> Result<(), Error> {
+        let progress = self.table.lock().get(queue).copied();
+        let Some(Progress { offset, unsaved: true }) = progress else { return Ok(()) };
+        match &self.place {
+            Place::Local(place) => self.write_file(place).await,
+            Place::Brokers => {
+                queries::commit_offset(&self.session, &self.group, queue, offset).await?;
+                self.saved(queue, offset);
+                Ok(())
+            }
+        }
+    }
+
+    /// Saves all that changed and waits until it is saved.
+    pub(crate) async fn save(&self) {
+        if let Place::Local(place) = &self.place {
+            if let Err(error) = self.write_file(place).await {
+                warn!(group = self.group, %error, "offsets are not saved");
+            }
+            return;
+        }
+        let unsaved: Vec<MessageQueue> = {
+            let table = self.table.lock();
+            table.iter().filter(|(_, progress)| progress.unsaved).map(|(queue, _)| queue.clone()).collect()
+        };
+        let saves = unsaved.iter().map(|queue| async move {
+            if let Err(error) = self.save_one(queue).await {
+                warn!(group = self.group, topic = queue.topic, queue = queue.queue_id, %error, "offset is not saved");
+            }
+        });
+        futures_util::future::join_all(saves).await;
+    }
+
+    fn saved(&self, queue: &MessageQueue, offset: i64) {
+        if let Some(progress) = self.table.lock().get_mut(queue) {
+            progress.unsaved &= progress.offset != offset;
+        }
+    }
+
+    async fn write_file(&self, place: &BroadcastOffsets) -> Result<(), Error> {
+        let BroadcastOffsets::File(path) = place else { return Ok(()) };
+        let mut entries: Vec<FileEntry> = {
+            let mut table = self.table.lock();
+            if !table.values().any(|progress| progress.unsaved) {
+                return Ok(());
+            }
+            table.values_mut().for_each(|progress| progress.unsaved = false);
+            table.iter().map(|(queue, progress)| FileEntry { queue: queue.clone(), offset: progress.offset }).collect()
+        };
+        entries.sort_by(|a, b| a.queue.cmp(&b.queue));
+        let json = serde_json::to_vec_pretty(&entries).map_err(|e| failed("write", path, e.into()))?;
+        let beside = path.with_extension("tmp");
+        tokio::fs::write(&beside, json).await.map_err(|e| failed("write", &beside, e))?;
+        tokio::fs::rename(&beside, path).await.map_err(|e| failed("replace", path, e))
+    }
+}
+
+async fn read_file(path: &PathBuf) -> Result<FxHashMap<MessageQueue, Progress>, Error> {
+    let bytes = match tokio::fs::read(path).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(FxHashMap::default()),
+        Err(error) => return Err(failed("read", path, error)),
+    };
+    let entries: Vec<FileEntry> = serde_json::from_slice(&bytes).map_err(|e| failed("read", path, e.into()))?;
+    Ok(entries.into_iter().map(|e| (e.queue, Progress { offset: e.offset, unsaved: false })).collect())
+}
+
+fn failed(op: &'static str, path: &std::path::Path, source: std::io::Error) -> Error {
+    Error::File { op, path: path.display().to_string(), source }
+}

@@ -1,0 +1,211 @@
+//! A member of a consumer group that is handed its messages.
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+use parking_lot::Mutex;
+use tenonmq_protocol::message::queue::MessageQueue;
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    ConsumeFrom, Filter, MessageListener, PushConsumerBuilder,
+    builder::PushSettings,
+    dispatch::{Delivery, dispatch},
+    members,
+    offset::OffsetStore,
+    process_queue::ProcessQueue,
+    role::{ConsumerRole, Subscription, Subscriptions},
+};
+use crate::{
+    config::ClientConfig,
+    error::Error,
+    session::{Session, ticker},
+};
+
+/// Offset resets that may wait.
+const RESET_QUEUE: usize = 64;
+
+/// Consumes the queues that fall to it, until [shut down](Self::shutdown). Dropping it stops consuming at once;
+/// progress since the last save is then consumed again.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), tenonmq_client::Error> {
+/// use tenonmq_client::{ConsumeFrom, ConsumeOutcome, PushConsumer, ReceivedMessage};
+/// let consumer = PushConsumer::builder("127.0.0.1:9876")
+///     .group("billing")
+///     .subscribe("paid", "card || cash")
+///     .consume_from(ConsumeFrom::Earliest)
+///     .listener(async |message: ReceivedMessage| {
+///         println!("{}: {:?}", message.id(), message.body());
+///         ConsumeOutcome::Done
+///     })
+///     .connect()
+///     .await?;
+/// tokio::signal::ctrl_c().await.ok();
+/// consumer.shutdown().await;
+/// # Ok(()) }
+/// ```
+pub struct PushConsumer {
+    member: Arc<Member>,
+}
+
+/// What the tasks of one consumer share.
+pub(crate) struct Member {
+    pub(crate) session: Arc<Session>,
+    pub(crate) settings: PushSettings,
+    pub(crate) subscriptions: Arc<Subscriptions>,
+    pub(crate) offsets: OffsetStore,
+    pub(crate) queues: Mutex<HashMap<MessageQueue, Arc<ProcessQueue>>>,
+    pub(crate) rebalance: Arc<Notify>,
+    /// Fetched messages on their way to the listener; the flow limits of the queues bound it.
+    pub(crate) deliveries: mpsc::UnboundedSender<Delivery>,
+    /// One permit for each message that may be handled at the same time.
+    pub(crate) permits: Arc<Semaphore>,
+    /// No more pulls, no more handlers.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Member {
+    pub(crate) fn is_broadcast(&self) -> bool {
+        self.settings.broadcast.is_some()
+    }
+
+    pub(crate) fn retry_topic(&self) -> String {
+        retry_topic(&self.settings.group)
+    }
+}
+
+/// Where a group's failed messages come back from.
+pub(crate) fn retry_topic(group: &str) -> String {
+    format!("%RETRY%{group}")
+}
+
+impl PushConsumer {
+    /// Starts building a consumer for the given name servers (`host:port;host:port`) or [`ClientConfig`].
+    pub fn builder(client: impl Into<ClientConfig>) -> PushConsumerBuilder {
+        PushConsumerBuilder::new(client.into())
+    }
+
+    /// The queues that this member consumes now, sorted.
+    pub fn assignment(&self) -> Vec<MessageQueue> {
+        let mut queues: Vec<_> = self.member.queues.lock().keys().cloned().collect();
+        queues.sort();
+        queues
+    }
+
+    /// The consumer group.
+    pub fn group(&self) -> &str {
+        &self.member.settings.group
+    }
+
+    /// The id under which brokers know this member.
+    pub fn client_id(&self) -> &str {
+        &self.member.session.client_id
+    }
+
+    /// Saves progress now instead of at the next interval.
+    pub async fn commit(&self) {
+        self.member.offsets.save().await;
+    }
+
+    /// Stops pulling, lets running handlers finish (for at most the drain timeout), saves progress and leaves the
+    /// group, so that the other members take over at once.
+    pub async fn shutdown(self) {
+        let member = &self.member;
+        member.stopping.cancel();
+        let all = u32::try_from(member.settings.concurrency).unwrap_or(u32::MAX);
+        match timeout(member.settings.drain_timeout, member.permits.acquire_many(all)).await {
+            Ok(_) => {}
+            Err(_) => warn!(group = self.group(), "shutdown does not wait longer for handlers"),
+        }
+        member.offsets.save().await;
+        member.session.stop().await;
+        info!(group = self.group(), "consumer stopped");
+    }
+}
+
+impl Drop for PushConsumer {
+    fn drop(&mut self) {
+        self.member.stopping.cancel();
+        self.member.session.closing.cancel();
+    }
+}
+
+/// Joins the group and starts the tasks.
+pub(super) async fn start<L: MessageListener>(
+    client: ClientConfig,
+    settings: PushSettings,
+    listener: Arc<L>,
+) -> Result<PushConsumer, Error> {
+    let subscriptions = Arc::new(subscriptions_of(&settings));
+    let rebalance = Arc::new(Notify::new());
+    let (resets, ordered_resets) = mpsc::channel(RESET_QUEUE);
+    let role = ConsumerRole {
+        group: settings.group.clone(),
+        consume_type: "CONSUME_PASSIVELY",
+        message_model: if settings.broadcast.is_some() { "BROADCASTING" } else { "CLUSTERING" },
+        consume_from: consume_from_name(settings.from),
+        subscriptions: Arc::clone(&subscriptions),
+        rebalance: Arc::clone(&rebalance),
+        resets: Some(resets),
+    };
+    let session = Session::start(client, Arc::new(role)).await?;
+    let offsets = match &settings.broadcast {
+        Some(place) => OffsetStore::local(Arc::clone(&session), &settings.group, place.clone()).await?,
+        None => OffsetStore::remote(Arc::clone(&session), &settings.group),
+    };
+    let (deliveries, fetched) = mpsc::unbounded_channel();
+    let member = Arc::new(Member {
+        permits: Arc::new(Semaphore::new(settings.concurrency)),
+        session,
+        settings,
+        subscriptions,
+        offsets,
+        queues: Mutex::default(),
+        rebalance,
+        deliveries,
+        stopping: CancellationToken::new(),
+    });
+    let consumer = PushConsumer { member: Arc::clone(&member) };
+    members::join(&member).await;
+    tokio::spawn(dispatch(Arc::clone(&member), listener, fetched));
+    tokio::spawn(members::keep_balanced(Arc::clone(&member), ordered_resets));
+    tokio::spawn(save_periodically(member));
+    Ok(consumer)
+}
+
+fn subscriptions_of(settings: &PushSettings) -> Subscriptions {
+    let wanted = settings.subscriptions.iter();
+    let mut all: Subscriptions =
+        wanted.map(|(topic, filter)| (topic.as_str().into(), Subscription::new(filter.clone()))).collect();
+    if settings.broadcast.is_none() {
+        all.insert(retry_topic(&settings.group).into(), Subscription::new(Filter::All));
+    }
+    all
+}
+
+async fn save_periodically(member: Arc<Member>) {
+    let mut ticks = ticker(member.settings.commit_interval);
+    loop {
+        tokio::select! { _ = ticks.tick() => {} () = member.stopping.cancelled() => return }
+        member.offsets.save().await;
+    }
+}
+
+/// Apache's name, for people who look at the group with its tools: the client itself decides.
+pub(super) fn consume_from_name(from: ConsumeFrom) -> &'static str {
+    match from {
+        ConsumeFrom::Latest => "CONSUME_FROM_LAST_OFFSET",
+        ConsumeFrom::Earliest => "CONSUME_FROM_FIRST_OFFSET",
+        ConsumeFrom::Timestamp(_) => "CONSUME_FROM_TIMESTAMP",
+    }
+}
+
+/// Milliseconds since the Unix epoch; 0 for times before it.
+pub(super) fn unix_ms(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64)
+}

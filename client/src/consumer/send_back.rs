@@ -1,0 +1,71 @@
+//! Giving a message back, to be delivered again later.
+
+use std::{sync::Arc, time::Duration};
+
+use tenonmq_protocol::{RequestCode, message::properties::names};
+use tracing::debug;
+
+use super::push::{Member, retry_topic};
+use crate::{
+    error::Error,
+    message::{Message, ReceivedMessage},
+    producer::{Outbound, Producer, QueueChoice, Settings},
+    transport::{Reply, expect_success},
+    wire::ConsumerSendBack,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The producer group that upstream's clients use for messages of their own.
+const INNER_PRODUCER: &str = "CLIENT_INNER_PRODUCER";
+/// Delay level of the first retry (10 s); each further try is one level later.
+const FIRST_RETRY_LEVEL: i32 = 3;
+
+/// Asks the broker to copy the message to the group's retry topic (or, with a negative level, its dead-letter topic).
+/// When it cannot, the message is sent there as a new one.
+pub(super) async fn send_back(member: &Member, message: &ReceivedMessage, delay_level: i32) -> Result<(), Error> {
+    match ask_broker(member, message, delay_level).await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            debug!(id = message.id(), %error, "the broker did not take the message back; sending a copy");
+            send_copy(member, message, delay_level).await
+        }
+    }
+}
+
+async fn ask_broker(member: &Member, message: &ReceivedMessage, delay_level: i32) -> Result<(), Error> {
+    let session = &member.session;
+    let address = session.master(&message.queue().broker_name)?;
+    let id = message.id();
+    let header = ConsumerSendBack {
+        offset: message.physical_offset(),
+        group: &member.settings.group,
+        delay_level,
+        origin_message_id: Some(&id),
+        origin_topic: Some(message.topic()),
+        unit_mode: false,
+        max_reconsume_times: Some(member.settings.max_reconsume_times),
+    };
+    let decode = |reply: Reply<'_>| expect_success(RequestCode::CONSUMER_SEND_MSG_BACK, &reply);
+    session.call(&address, &header, &[], TIMEOUT, decode).await
+}
+
+async fn send_copy(member: &Member, message: &ReceivedMessage, delay_level: i32) -> Result<(), Error> {
+    let settings = Settings { group: INNER_PRODUCER.to_owned(), send_timeout: TIMEOUT, ..Settings::default() };
+    let producer = Producer::new(Arc::clone(&member.session), settings);
+    let times = message.reconsume_times();
+    let level = if delay_level > 0 { delay_level } else { FIRST_RETRY_LEVEL + times };
+    let mut copy = Message::new(retry_topic(&member.settings.group), message.body().clone()).flag(message.flag());
+    for (name, value) in message.properties().filter(|(name, _)| *name != names::TRAN_MSG) {
+        copy.put(name, value);
+    }
+    let origin = message.get(names::ORIGIN_MESSAGE_ID).map_or_else(|| message.offset_id(), str::to_owned);
+    copy.put(names::RETRY_TOPIC, message.topic());
+    copy.put(names::ORIGIN_MESSAGE_ID, &origin);
+    copy.put(names::DELAY, &level.to_string());
+    let mut outbound = Outbound::from_message(copy, &producer.settings, &member.session)?;
+    // more tries than allowed make the broker store it as a dead letter
+    let max = member.settings.max_reconsume_times;
+    outbound.reconsume_times = if delay_level < 0 { max + 1 } else { times + 1 };
+    outbound.max_reconsume_times = Some(max);
+    producer.deliver(&outbound, QueueChoice::InTurn).await.map(drop)
+}

@@ -1,0 +1,378 @@
+//! The message that an application sends, and the one that it receives.
+//!
+//! Both keep their properties as the wire's text (`name \u{1} value \u{2} …`): a message is built by appending to one
+//! string and read by scanning it, so neither direction builds a map.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use tenonmq_protocol::message::{id::OffsetMessageId, properties::names, queue::MessageQueue};
+
+use crate::{error::Error, text::PropertyText};
+
+/// A message to be sent: a topic, a body, and properties.
+///
+/// The builder methods consume and return it. Nothing is checked until it is sent; a message that cannot be right
+/// then fails with [`Error::InvalidMessage`] before anything leaves the process.
+///
+/// ```
+/// use tenonmq_client::Message;
+/// let message = Message::new("paid", "order 42").tag("card").key("42").property("member", "7");
+/// assert_eq!(message.tags(), Some("card"));
+/// ```
+#[derive(Clone)]
+pub struct Message {
+    topic: String,
+    body: Bytes,
+    flag: i32,
+    properties: PropertyText,
+    /// The first thing that was wrong with a builder call.
+    fault: Option<Box<str>>,
+}
+
+impl Message {
+    /// A message for `topic` with no properties. The body is kept by reference.
+    pub fn new(topic: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        Self { topic: topic.into(), body: body.into(), flag: 0, properties: PropertyText::default(), fault: None }
+    }
+
+    /// The tag that consumers filter by. One word.
+    #[must_use]
+    pub fn tag(self, tag: impl AsRef<str>) -> Self {
+        self.set(names::TAGS, tag.as_ref())
+    }
+
+    /// Adds a business key under which the broker indexes the message. May be called several times; a key holds no
+    /// blank, because the wire separates keys by blanks.
+    #[must_use]
+    pub fn key(self, key: impl AsRef<str>) -> Self {
+        let key = key.as_ref();
+        match self.properties.get(names::KEYS).map(|keys| format!("{keys} {key}")) {
+            Some(keys) => self.set(names::KEYS, &keys),
+            None => self.set(names::KEYS, key),
+        }
+    }
+
+    /// Sets a property of the application's own. Names that the protocol uses itself are refused when the message is
+    /// sent.
+    #[must_use]
+    pub fn property(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+        let name = name.as_ref();
+        if is_reserved(name) {
+            self.blame(|| format!("the property name {name:?} belongs to the protocol"));
+            return self;
+        }
+        self.set(name, value.as_ref())
+    }
+
+    /// A number that is stored beside the body untouched. Default 0.
+    #[must_use]
+    pub fn flag(mut self, flag: i32) -> Self {
+        self.flag = flag;
+        self
+    }
+
+    /// Delivers the message once `delay` has passed, to the millisecond (a timer message).
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Self {
+        self.set(names::TIMER_DELAY_MS, &delay.as_millis().to_string())
+    }
+
+    /// Delivers the message at `due`, by the broker's clock (a timer message).
+    #[must_use]
+    pub fn deliver_at(self, due: SystemTime) -> Self {
+        let ms = due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        self.set(names::TIMER_DELIVER_MS, &ms.to_string())
+    }
+
+    /// Delivers the message after one of the broker's delay levels, 1 to 18 (1 s, 5 s, 10 s, 30 s, 1 m, … 2 h).
+    #[must_use]
+    pub fn delay_level(self, level: u8) -> Self {
+        self.set(names::DELAY, &level.to_string())
+    }
+
+    /// Groups messages whose order matters; brokers hand it on, and queue choosers may hash it.
+    #[must_use]
+    pub fn sharding_key(self, key: impl AsRef<str>) -> Self {
+        self.set("__SHARDINGKEY", key.as_ref())
+    }
+
+    /// Whether the send waits until the broker's durability policy is met. Default true.
+    #[must_use]
+    pub fn wait_durable(self, wait: bool) -> Self {
+        self.set(names::WAIT, if wait { "true" } else { "false" })
+    }
+
+    /// For a transactional message: how old it must be before the broker asks for its outcome, in whole seconds.
+    #[must_use]
+    pub fn check_immunity(self, age: Duration) -> Self {
+        self.set(names::CHECK_IMMUNITY_TIME_IN_SECONDS, &age.as_secs().to_string())
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The body as the application gave it, or, in a transaction check, as the broker holds it (decompressed).
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The tag, if one was set.
+    pub fn tags(&self) -> Option<&str> {
+        self.properties.get(names::TAGS)
+    }
+
+    /// The business keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.properties.get(names::KEYS).unwrap_or_default().split_ascii_whitespace()
+    }
+
+    /// The value of any property, the protocol's included.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.properties.get(name)
+    }
+
+    /// The client-side id (`UNIQ_KEY`). Assigned when the message is sent; in a transaction check it is the
+    /// transaction's id.
+    pub fn id(&self) -> Option<&str> {
+        self.properties.get(names::UNIQ_KEY)
+    }
+
+    /// A half message that a broker asks about.
+    pub(crate) fn from_half(topic: &str, body: Bytes, flag: i32, properties: &str) -> Self {
+        let properties = PropertyText::from_wire(properties);
+        Self { flag, properties, ..Self::new(topic, body) }
+    }
+
+    pub(crate) fn flag_value(&self) -> i32 {
+        self.flag
+    }
+
+    pub(crate) fn property_text(&self) -> &str {
+        self.properties.as_str()
+    }
+
+    /// Sets a property without asking whether its name is reserved.
+    pub(crate) fn put(&mut self, name: &str, value: &str) {
+        if let Err(fault) = self.properties.set(name, value) {
+            self.blame(|| format!("property {name:?} {fault}"));
+        }
+    }
+
+    pub(crate) fn take_out(&mut self, name: &str) {
+        self.properties.remove(name);
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        let invalid = |reason: String| Err(Error::InvalidMessage { reason });
+        if let Some(fault) = &self.fault {
+            return invalid(fault.to_string());
+        }
+        if self.body.is_empty() {
+            return invalid("the body is empty".into());
+        }
+        if self.properties.as_str().len() > i16::MAX as usize {
+            return invalid(format!("the properties take {} bytes of 32767", self.properties.as_str().len()));
+        }
+        validate_topic(&self.topic)
+    }
+
+    fn set(mut self, name: &str, value: &str) -> Self {
+        self.put(name, value);
+        self
+    }
+
+    fn blame(&mut self, fault: impl FnOnce() -> String) {
+        self.fault.get_or_insert_with(|| fault().into());
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("topic", &self.topic)
+            .field("body_len", &self.body.len())
+            .field("properties", &self.properties)
+            .finish()
+    }
+}
+
+/// Upstream's rule for topic and group names: `%`, `|`, `-`, `_`, ASCII letters and digits.
+pub(crate) fn validate_topic(topic: &str) -> Result<(), Error> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'%' | b'|' | b'-' | b'_');
+    let reason = match topic {
+        "" => "the topic is empty".to_owned(),
+        _ if topic.len() > 255 => format!("the topic takes {} bytes of 255", topic.len()),
+        _ if !topic.bytes().all(legal) => format!("the topic {topic:?} has characters outside [%|a-zA-Z0-9_-]"),
+        _ => return Ok(()),
+    };
+    Err(Error::InvalidMessage { reason })
+}
+
+/// Names that [`Message::property`] refuses, because setting them would change what the broker does.
+fn is_reserved(name: &str) -> bool {
+    const RESERVED: &[&str] = &[
+        names::KEYS,
+        names::TAGS,
+        names::WAIT,
+        names::DELAY,
+        names::RETRY_TOPIC,
+        names::REAL_TOPIC,
+        names::REAL_QID,
+        names::TRAN_MSG,
+        names::PGROUP,
+        names::MIN_OFFSET,
+        names::MAX_OFFSET,
+        names::ORIGIN_MESSAGE_ID,
+        names::RECONSUME_TIME,
+        names::MAX_RECONSUME_TIMES,
+        names::MSG_REGION,
+        names::TRACE_ON,
+        names::UNIQ_KEY,
+        names::CHECK_IMMUNITY_TIME_IN_SECONDS,
+        names::TRAN_PREPARED_QUEUE_OFFSET,
+        names::TRANSACTION_CHECK_TIMES,
+        names::TIMER_DELAY_SEC,
+        names::TIMER_DELAY_MS,
+        names::TIMER_DELIVER_MS,
+        names::POP_CK,
+    ];
+    RESERVED.contains(&name) || name.starts_with("__")
+}
+
+/// A message as a consumer gets it. Cloning is cheap: all of it is shared.
+#[derive(Clone)]
+pub struct ReceivedMessage {
+    pub(crate) inner: Arc<Received>,
+}
+
+/// What a [`ReceivedMessage`] shares. The body is a slice of the answer that brought it, unless it was compressed.
+pub(crate) struct Received {
+    pub(crate) queue: Arc<MessageQueue>,
+    /// The topic that the application subscribed to; differs from the queue's for retried messages.
+    pub(crate) topic: Arc<str>,
+    pub(crate) body: Bytes,
+    pub(crate) properties: PropertyText,
+    pub(crate) flag: i32,
+    pub(crate) sys_flag: i32,
+    pub(crate) queue_offset: i64,
+    pub(crate) physical_offset: i64,
+    pub(crate) born_timestamp: i64,
+    pub(crate) store_timestamp: i64,
+    pub(crate) born_host: SocketAddr,
+    pub(crate) store_host: SocketAddr,
+    pub(crate) reconsume_times: i32,
+    pub(crate) stored_len: usize,
+}
+
+impl ReceivedMessage {
+    /// The topic it was sent to. A retried message says its first topic here, not the retry topic.
+    pub fn topic(&self) -> &str {
+        &self.inner.topic
+    }
+
+    /// The body, decompressed. A slice of the receive buffer when it was not compressed.
+    pub fn body(&self) -> &Bytes {
+        &self.inner.body
+    }
+
+    /// The tag, if the producer set one.
+    pub fn tags(&self) -> Option<&str> {
+        self.get(names::TAGS)
+    }
+
+    /// The business keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.get(names::KEYS).unwrap_or_default().split_ascii_whitespace()
+    }
+
+    /// The value of any property, the protocol's included.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.inner.properties.get(name)
+    }
+
+    /// All properties, in stored order.
+    pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.inner.properties.iter()
+    }
+
+    /// The id that the producer gave it. It stays the same through retries, so it is what to dedupe by.
+    /// Falls back to the offset id for messages that have none.
+    pub fn id(&self) -> String {
+        self.get(names::UNIQ_KEY).map_or_else(|| self.offset_id(), str::to_owned)
+    }
+
+    /// The id that names the place in the broker's log: upper-case hex of store address and physical offset.
+    pub fn offset_id(&self) -> String {
+        OffsetMessageId { host: self.inner.store_host, offset: self.inner.physical_offset }.to_string()
+    }
+
+    /// The queue it was read from; for a retried message one of the retry topic's.
+    pub fn queue(&self) -> &MessageQueue {
+        &self.inner.queue
+    }
+
+    /// Its position in that queue.
+    pub fn queue_offset(&self) -> i64 {
+        self.inner.queue_offset
+    }
+
+    /// Its position in the broker's log.
+    pub fn physical_offset(&self) -> i64 {
+        self.inner.physical_offset
+    }
+
+    /// The application's own number ([`Message::flag`]).
+    pub fn flag(&self) -> i32 {
+        self.inner.flag
+    }
+
+    /// The protocol's flag word: compression and transaction bits.
+    pub fn sys_flag(&self) -> i32 {
+        self.inner.sys_flag
+    }
+
+    /// When the producer made it, ms since the Unix epoch, by the producer's clock.
+    pub fn born_timestamp_ms(&self) -> i64 {
+        self.inner.born_timestamp
+    }
+
+    /// When the broker stored it, ms since the Unix epoch, by the broker's clock.
+    pub fn store_timestamp_ms(&self) -> i64 {
+        self.inner.store_timestamp
+    }
+
+    /// Where the producer connected from.
+    pub fn born_host(&self) -> SocketAddr {
+        self.inner.born_host
+    }
+
+    /// The broker that stored it.
+    pub fn store_host(&self) -> SocketAddr {
+        self.inner.store_host
+    }
+
+    /// How often it was given back before: 0 on first delivery.
+    pub fn reconsume_times(&self) -> i32 {
+        self.inner.reconsume_times
+    }
+}
+
+impl fmt::Debug for ReceivedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceivedMessage")
+            .field("topic", &self.inner.topic)
+            .field("queue_id", &self.inner.queue.queue_id)
+            .field("queue_offset", &self.inner.queue_offset)
+            .field("body_len", &self.inner.body.len())
+            .field("properties", &self.inner.properties)
+            .finish()
+    }
+}

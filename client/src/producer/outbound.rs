@@ -1,0 +1,91 @@
+//! A message made ready to be sent: checked, named, compressed. Attempts only differ in queue and broker.
+
+use bytes::Bytes;
+use tenonmq_protocol::message::{
+    flags::{SysFlag, TransactionType},
+    properties::names,
+};
+
+use super::Settings;
+use crate::{
+    error::Error,
+    message::Message,
+    session::{Session, now_ms},
+};
+
+/// Apache's level for every kind of compression.
+const COMPRESSION_LEVEL: u32 = 5;
+
+/// What all attempts of one send share.
+pub(crate) struct Outbound {
+    pub(crate) topic: String,
+    pub(crate) body: Bytes,
+    pub(crate) properties: String,
+    pub(crate) flag: i32,
+    pub(crate) sys_flag: SysFlag,
+    pub(crate) born_timestamp: i64,
+    pub(crate) reconsume_times: i32,
+    pub(crate) max_reconsume_times: Option<i32>,
+    pub(crate) is_batch: bool,
+    /// The client's id; of a batch the ids of all, joined by commas.
+    pub(crate) message_id: String,
+}
+
+impl Outbound {
+    /// Checks the message, gives it an id unless it has one, and compresses a large body.
+    pub(crate) fn from_message(mut message: Message, settings: &Settings, session: &Session) -> Result<Self, Error> {
+        message.validate()?;
+        check_size(message.body().len(), settings)?;
+        let message_id = assign_id(&mut message, session);
+        let (body, sys_flag) = compress(message.body(), settings)?;
+        Ok(Self {
+            topic: message.topic().to_owned(),
+            body,
+            properties: message.property_text().to_owned(),
+            flag: message.flag_value(),
+            sys_flag,
+            born_timestamp: now_ms(),
+            reconsume_times: 0,
+            max_reconsume_times: None,
+            is_batch: false,
+            message_id,
+        })
+    }
+
+    /// As [`from_message`](Self::from_message), for a half message of `group`.
+    pub(crate) fn half(message: &mut Message, settings: &Settings, session: &Session) -> Result<Self, Error> {
+        message.put(names::TRAN_MSG, "true");
+        message.put(names::PGROUP, &settings.group);
+        message.take_out(names::DELAY);
+        assign_id(message, session);
+        let mut outbound = Self::from_message(message.clone(), settings, session)?;
+        outbound.sys_flag = outbound.sys_flag.with_transaction(TransactionType::Prepared);
+        Ok(outbound)
+    }
+}
+
+/// Gives the message an id, keeping one that it has.
+pub(super) fn assign_id(message: &mut Message, session: &Session) -> String {
+    if let Some(id) = message.id() {
+        return id.to_owned();
+    }
+    let id = session.next_key();
+    message.put(names::UNIQ_KEY, id.as_str());
+    id.as_str().to_owned()
+}
+
+pub(super) fn check_size(len: usize, settings: &Settings) -> Result<(), Error> {
+    let limit = settings.max_message_size;
+    if len > limit { Err(Error::MessageTooLarge { len, limit }) } else { Ok(()) }
+}
+
+fn compress(body: &Bytes, settings: &Settings) -> Result<(Bytes, SysFlag), Error> {
+    if body.len() <= settings.compress_over {
+        return Ok((body.clone(), SysFlag::default()));
+    }
+    let kind = settings.compression;
+    let packed = kind
+        .compress(body, COMPRESSION_LEVEL)
+        .map_err(|error| Error::InvalidMessage { reason: format!("the body cannot be compressed: {error}") })?;
+    Ok((packed.into(), SysFlag::default().with_compression(kind)))
+}

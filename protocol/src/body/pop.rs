@@ -1,0 +1,177 @@
+//! Acknowledging several popped messages at once (200151), and Apache's records of popped messages.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+bodies! {
+    /// Popped messages that are done (200151).
+    #[derive(Default)]
+    BatchAckRequest {
+        /// By batch that was popped.
+        acks: Vec<BatchAck>,
+        /// Broker that they were popped from.
+        broker_name: String,
+    }
+
+    /// Messages of one popped batch that are done. JSON has one-letter keys; long names are read too.
+    #[derive(Default)]
+    BatchAck {
+        /// Base64 of a little-endian bit set: bit i stands for offset `start_offset` + i.
+        #[serde(rename = "b", alias = "bitSet")]
+        bits: String,
+        /// The group.
+        #[serde(rename = "c", alias = "consumerGroup")]
+        consumer_group: String,
+        /// How long they stay invisible, in milliseconds.
+        #[serde(rename = "it", alias = "invisibleTime")]
+        invisible_millis: i64,
+        /// When they were popped, in milliseconds.
+        #[serde(rename = "pt", alias = "popTime")]
+        pop_time: i64,
+        /// Queue that they were popped from.
+        #[serde(rename = "q", alias = "queueId")]
+        queue_id: i32,
+        /// Which topic they were popped from: `0` the topic, `1` and `2` its retry topics.
+        #[serde(rename = "r", alias = "retry")]
+        kind: String,
+        /// Revive queue.
+        #[serde(rename = "rq", alias = "reviveQueueId")]
+        revive_queue_id: i32,
+        /// First offset of the batch.
+        #[serde(rename = "so", alias = "startOffset")]
+        start_offset: i64,
+        /// The original topic.
+        #[serde(rename = "t", alias = "topic")]
+        topic: String,
+    }
+
+    /// Apache's record of a popped batch in the revive topic, tag `ck`.
+    #[derive(Default, Eq)]
+    PopCheckPoint {
+        /// Which messages are done.
+        #[serde(rename = "bm", alias = "bitMap")]
+        bit_map: i32,
+        /// The broker.
+        #[serde(rename = "bn", alias = "brokerName")]
+        broker_name: Option<String>,
+        /// The group.
+        #[serde(rename = "c", alias = "cid")]
+        consumer_group: String,
+        /// Offsets of the messages, from the first on.
+        #[serde(rename = "d", alias = "queueOffsetDiff")]
+        offset_deltas: Option<Vec<i32>>,
+        /// How long they stay invisible, in milliseconds.
+        #[serde(rename = "it", alias = "invisibleTime")]
+        invisible_millis: i64,
+        /// Number of messages.
+        #[serde(rename = "n", alias = "num")]
+        count: i32,
+        /// When they were popped, in milliseconds.
+        #[serde(rename = "pt", alias = "popTime")]
+        pop_time: i64,
+        /// Queue that they were popped from.
+        #[serde(rename = "q", alias = "queueId")]
+        queue_id: i32,
+        /// When they become visible again, in milliseconds.
+        #[serde(rename = "reviveTime")]
+        revive_time: i64,
+        /// Place in the revive queue.
+        #[serde(rename = "ro", alias = "reviveOffset")]
+        revive_offset: i64,
+        /// How often it was put again.
+        #[serde(rename = "rp", alias = "rePutTimes")]
+        re_put_times: Option<String>,
+        /// Offset of the first message.
+        #[serde(rename = "so", alias = "startOffset")]
+        start_offset: i64,
+        /// The topic.
+        #[serde(rename = "t", alias = "topic")]
+        topic: String,
+    }
+
+    /// Apache's record of acknowledged messages in the revive topic, tags `ack` and `bAck`.
+    #[derive(Default, Eq)]
+    PopAck {
+        /// Offset of the message, of a single one.
+        #[serde(rename = "ao", alias = "ackOffset")]
+        ack_offset: i64,
+        /// Offsets of several messages.
+        #[serde(rename = "aol", alias = "ackOffsetList")]
+        ack_offsets: Option<Vec<i64>>,
+        /// The broker.
+        #[serde(rename = "bn", alias = "brokerName")]
+        broker_name: Option<String>,
+        /// The group.
+        #[serde(rename = "c", alias = "consumerGroup")]
+        consumer_group: String,
+        /// When they were popped, in milliseconds.
+        #[serde(rename = "pt", alias = "popTime")]
+        pop_time: i64,
+        /// Queue that they were popped from.
+        #[serde(rename = "q", alias = "queueId")]
+        queue_id: i32,
+        /// First offset of the popped batch.
+        #[serde(rename = "so", alias = "startOffset")]
+        start_offset: i64,
+        /// The topic.
+        #[serde(rename = "t", alias = "topic")]
+        topic: String,
+    }
+}
+
+impl BatchAck {
+    /// Offsets that are done. Bits that are not base64 stand for none.
+    pub fn offsets(&self) -> impl Iterator<Item = i64> + use<> {
+        let start = self.start_offset;
+        let bytes = STANDARD.decode(&self.bits).unwrap_or_default();
+        bytes.into_iter().zip(0i64..).flat_map(move |(byte, at)| {
+            (0..8).filter(move |bit| byte >> bit & 1 == 1).map(move |bit| start.saturating_add(at * 8 + bit))
+        })
+    }
+
+    /// Marks an offset as done; one before `start_offset`, or 4096 or more behind it, cannot be marked.
+    pub fn mark(&mut self, offset: i64) -> bool {
+        let Some(bit) = offset.checked_sub(self.start_offset).and_then(|bit| usize::try_from(bit).ok()) else {
+            return false;
+        };
+        let mut bytes = STANDARD.decode(&self.bits).unwrap_or_default();
+        if bit >= 4096 {
+            return false;
+        }
+        if bytes.len() <= bit / 8 {
+            bytes.resize(bit / 8 + 1, 0);
+        }
+        if let Some(byte) = bytes.get_mut(bit / 8) {
+            *byte |= 1 << (bit % 8);
+        }
+        self.bits = STANDARD.encode(bytes);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::json;
+
+    #[test]
+    fn the_bit_set_of_the_reference_names_its_offsets() {
+        let text =
+            r#"{"acks":[{"b":"AQI=","c":"CG","it":0,"pt":0,"q":0,"r":"0","rq":0,"so":3,"t":"T"}],"brokerName":"b0"}"#;
+        let request: BatchAckRequest = json::from_str(text).unwrap();
+        assert_eq!(request.acks[0].offsets().collect::<Vec<_>>(), [3, 12]);
+        assert_eq!(String::from_utf8(json::to_vec(&request)).unwrap(), text);
+        let mut ack = BatchAck { start_offset: 3, ..BatchAck::default() };
+        assert!(ack.mark(3) && ack.mark(12) && !ack.mark(2) && !ack.mark(5000));
+        assert_eq!(ack.bits, "AQI=");
+    }
+
+    #[test]
+    fn the_records_of_the_reference_read_and_write() {
+        let text = r#"{"bm":0,"bn":"b0","c":"CG","d":[0,1],"it":60000,"n":2,"pt":1000,"q":0,"reviveTime":61000,"ro":0,"so":3,"t":"T"}"#;
+        let point: PopCheckPoint = json::from_str(text).unwrap();
+        assert_eq!(String::from_utf8(json::to_vec(&point)).unwrap(), text);
+        let ack: PopAck = json::from_str(r#"{"ackOffset":3,"bn":"b0","consumerGroup":"CG"}"#).unwrap();
+        assert_eq!((ack.ack_offset, ack.consumer_group.as_str()), (3, "CG"));
+    }
+}

@@ -1,0 +1,173 @@
+//! When a send is durable, and what happens when it cannot be.
+
+mod common;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use common::{Bench, send, send_as};
+use tenonmq_storage::fs::{Op, Space};
+use tenonmq_storage::{AppendClass, AppendError, Durability, Permit, Role, Store, StoreConfig, Unwritable};
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+}
+
+#[test]
+fn a_synchronous_send_is_answered_when_its_bytes_are_on_disk() {
+    let bench = Bench::new();
+    let store = bench.open_sync();
+    runtime().block_on(async {
+        for n in 0..40_u8 {
+            let appended = send(&store, "T", 0, &[n; 300]).expect("an append");
+            assert_eq!(store.durable(appended.ticket, SOON).await, Durability::Ok);
+            assert!(store.watermarks().flushed >= appended.ticket.end);
+        }
+    });
+    assert!(store.stats().flushes > 0);
+}
+
+#[test]
+fn one_flush_serves_all_that_wait() {
+    let bench = Bench::new();
+    let store = bench.open_sync();
+    let tickets: Vec<_> = (0..20_u8).map(|n| send(&store, "T", 0, &[n; 100]).expect("an append").ticket).collect();
+    let waiting: Vec<_> = tickets.iter().map(|ticket| store.durable(*ticket, SOON)).collect();
+    runtime().block_on(async {
+        for wait in waiting {
+            assert_eq!(wait.await, Durability::Ok);
+        }
+    });
+    assert!(store.stats().flushes < 20, "{} flushes", store.stats().flushes);
+}
+
+#[test]
+fn an_asynchronous_send_does_not_wait() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let appended = send(&store, "T", 0, b"quick").expect("an append");
+    assert_eq!(runtime().block_on(store.durable(appended.ticket, Duration::ZERO)), Durability::Ok);
+}
+
+#[test]
+fn a_failed_flush_poisons_the_store_and_says_so_to_all_that_wait() {
+    let bench = Bench::new();
+    let store = bench.open_sync();
+    let acknowledged = send(&store, "T", 0, b"safe").expect("an append");
+    assert_eq!(runtime().block_on(store.durable(acknowledged.ticket, SOON)), Durability::Ok);
+    bench.fs.fail(Op::Sync, ErrorKind::Other);
+    let lost = send(&store, "T", 0, b"unknown").expect("an append");
+    assert_eq!(runtime().block_on(store.durable(lost.ticket, SOON)), Durability::Poisoned);
+    let refused = send_as(&store, "T", 0, b"no more", AppendClass::Settle);
+    let Err(AppendError::Unwritable(Unwritable::Poisoned(why))) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("commitlog") && why.contains("injected fault"), "{why}");
+    bench.fs.heal(Op::Sync);
+    assert!(store.writable().is_err(), "only a restart clears it");
+    store.shutdown().expect("a stop");
+    drop(store);
+    let store = bench.open();
+    assert!(!store.recovery().clean);
+    assert_eq!(store.queue("T", 0).max_offset(), 2);
+    send(&store, "T", 0, b"again").expect("an append");
+}
+
+#[test]
+fn a_wait_ends_when_the_master_changes() {
+    let bench = Bench::new();
+    let store = bench.open_sync();
+    let ticket = send(&store, "T", 0, b"one").expect("an append").ticket;
+    let beyond = tenonmq_storage::Ticket { end: ticket.end + 1, ..ticket };
+    let waiting = store.durable(beyond, SOON);
+    let runtime = runtime();
+    let changed = async { store.set_permit(Permit { role: Role::Slave, epoch: 1 }) };
+    let (durability, ()) = runtime.block_on(async { tokio::join!(waiting, changed) });
+    assert_eq!(durability, Durability::NotMaster);
+}
+
+#[test]
+fn a_wait_ends_after_its_time() {
+    let bench = Bench::new();
+    let store = bench.open_sync();
+    let ticket = send(&store, "T", 0, b"one").expect("an append").ticket;
+    let beyond = tenonmq_storage::Ticket { end: ticket.end + 1, ..ticket };
+    let waited = runtime().block_on(store.durable(beyond, Duration::from_millis(1)));
+    assert_eq!(waited, Durability::FlushTimeout);
+}
+
+/// Sends until one is refused.
+fn fill(store: &Store) -> (usize, Unwritable) {
+    for n in 0..1000 {
+        match send(store, "T", 0, &[1; 300]) {
+            Ok(_) => {}
+            Err(AppendError::Unwritable(why)) => return (n, why),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("never refused");
+}
+
+#[test]
+fn a_full_disk_refuses_sends_with_the_reason_settles_from_the_reserve_and_recovers_by_itself() {
+    let bench = Bench::new();
+    let config = StoreConfig { consume_queue_file_size: 20_000, ..bench.config() };
+    let store = Store::open(config, bench.env()).expect("the store opens");
+    send(&store, "T", 0, b"first").expect("an append");
+    bench.fs.fail(Op::Preallocate, ErrorKind::StorageFull);
+    let (sent, why) = fill(&store);
+    assert!(sent > 10, "the current file is used up to its reserve");
+    let Unwritable::DiskFull { path, needed, available } = &why else { panic!("{why:?}") };
+    assert!(path.ends_with("commitlog/00000000000000008192"), "{path:?}");
+    assert_eq!(*needed, 8192);
+    assert!(*available > 0);
+    assert_eq!(store.writable(), Err(why));
+    send_as(&store, "T", 0, b"commit", AppendClass::Settle).expect("settled from the reserve");
+    assert!(!bench.root().join("tenonmq/reserve").exists(), "given up");
+
+    bench.fs.heal(Op::Preallocate);
+    wait_until_sent(&store, "T");
+    store.writable().expect("writable again");
+}
+
+#[test]
+fn a_disk_beyond_its_ratio_refuses_sends_until_it_is_below() {
+    let bench = Bench::new();
+    let store = bench.open();
+    bench.fs.set_space(Some(Space { total: 1000, available: 50 }));
+    bench.clock.advance(10_000);
+    store.maintain();
+    let refused = send(&store, "T", 0, b"no");
+    let Err(AppendError::Unwritable(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.to_string().contains("95 %") && why.to_string().contains("90 %"), "{why}");
+    send_as(&store, "T", 0, b"op", AppendClass::Settle).expect("settling goes on");
+    bench.fs.set_space(None);
+    bench.clock.advance(10_000);
+    store.maintain();
+    send(&store, "T", 0, b"yes").expect("an append");
+}
+
+#[test]
+fn a_queue_file_that_cannot_be_made_refuses_the_record_and_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let store = bench.open();
+    send(&store, "T", 0, b"first").expect("an append");
+    let before = store.watermarks().appended;
+    bench.fs.fail(Op::Preallocate, ErrorKind::StorageFull);
+    let refused = send(&store, "New", 0, b"no");
+    assert!(matches!(refused, Err(AppendError::Unwritable(Unwritable::DiskFull { .. }))), "{refused:?}");
+    assert_eq!(store.watermarks().appended, before);
+    assert!(send(&store, "T", 0, b"no").is_err(), "no send, while what is left is for settling");
+    send_as(&store, "T", 0, b"op", AppendClass::Settle).expect("settling goes on");
+    bench.fs.heal(Op::Preallocate);
+    wait_until_sent(&store, "New");
+    assert_eq!(store.queue("New", 0).max_offset(), 1);
+}
+
+fn wait_until_sent(store: &Store, topic: &str) {
+    let begun = std::time::Instant::now();
+    while send(store, topic, 0, &[2; 300]).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never recovered");
+        std::thread::yield_now();
+    }
+}
