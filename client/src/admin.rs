@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tenonmq_protocol::{
     Command, RequestCode,
+    header::{CreateTopic, DeleteTopic, DeleteTopicRoute, RequestHeader, ViewMessage},
     message::{id::OffsetMessageId, queue::MessageQueue},
 };
 
@@ -14,10 +15,7 @@ use crate::{
     received::decode_records,
     session::{Role, Session, TEMPLATE_TOPIC, from_json},
     transport::{Connection, MASTER_ID, Reply, expect_success},
-    wire::{
-        BrokerData, ClusterInfo, CreateTopic, DeleteTopicInBroker, DeleteTopicInNameServer, GetClusterInfo,
-        HeartbeatData, ProducerData, RequestHeader, ViewMessage,
-    },
+    wire::{BrokerData, ClusterInfo, GetClusterInfo, HeartbeatData, ProducerData},
 };
 
 const GROUP: &str = "CLIENT_INNER_PRODUCER";
@@ -60,14 +58,14 @@ impl Admin {
     pub async fn create_topic(&self, topic: &str, queues: u16) -> Result<(), Error> {
         let header = CreateTopic {
             topic,
-            default_topic: TEMPLATE_TOPIC,
-            read_queues: i32::from(queues),
-            write_queues: i32::from(queues),
+            default_topic: Some(TEMPLATE_TOPIC),
+            read_queue_nums: i32::from(queues),
+            write_queue_nums: i32::from(queues),
             perm: READ_AND_WRITE,
-            filter_type: "SINGLE_TAG",
-            topic_sys_flag: 0,
+            filter_type: Some("SINGLE_TAG"),
+            topic_sys_flag: Some(0),
             order: false,
-            attributes: "",
+            attributes: Some(""),
             force: false,
         };
         for address in self.masters().await? {
@@ -82,10 +80,10 @@ impl Admin {
     /// As [`create_topic`](Self::create_topic).
     pub async fn delete_topic(&self, topic: &str) -> Result<(), Error> {
         for address in self.masters().await? {
-            self.session.order(&address, &DeleteTopicInBroker { topic }, &[]).await?;
+            self.session.order(&address, &DeleteTopic { topic }, &[]).await?;
         }
-        let header = DeleteTopicInNameServer { topic };
-        self.session.ask_name_server(&header, |reply| expect_success(DeleteTopicInNameServer::CODE, &reply)).await
+        let header = DeleteTopicRoute { topic, cluster_name: None };
+        self.session.ask_name_server(&header, |reply| expect_success(DeleteTopicRoute::CODE, &reply)).await
     }
 
     /// The message with that offset message id, asked of the broker whose address the id holds.
@@ -96,7 +94,7 @@ impl Admin {
         let id: OffsetMessageId = offset_message_id
             .parse()
             .map_err(|_| Error::InvalidMessage { reason: format!("{offset_message_id:?} is no offset message id") })?;
-        let header = ViewMessage { topic: None, offset: id.offset };
+        let header = ViewMessage { topic: None, commit_log_offset: id.offset };
         let limit = self.session.config.request_timeout;
         let decode = |reply: Reply<'_>| {
             expect_success(RequestCode::VIEW_MESSAGE_BY_ID, &reply)?;
@@ -124,7 +122,7 @@ impl Admin {
             expect_success(RequestCode::GET_BROKER_CLUSTER_INFO, &reply)?;
             Ok(reply.body)
         };
-        let body = self.session.ask_name_server(&GetClusterInfo {}, decode).await?;
+        let body = self.session.ask_name_server(&GetClusterInfo, decode).await?;
         let cluster: ClusterInfo = from_json("GET_BROKER_CLUSTER_INFO", &body)?;
         let master = |mut broker: BrokerData| broker.broker_addrs.remove(&MASTER_ID);
         Ok(cluster.broker_addr_table.into_values().filter_map(master).collect())

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tenonmq_protocol::{
     Command, RequestCode, ResponseCode,
+    header::{GetRoute, RequestHeader, UnregisterClient},
     message::{UniqueKeyGenerator, id::UniqueKey},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -26,7 +27,7 @@ use crate::{
     config::ClientConfig,
     error::Error,
     transport::{Connection, Hooks, Peer, Pool, Reply, Routes, TopicRoute, expect_success, name_of},
-    wire::{GetRoute, Heartbeat, HeartbeatData, RequestHeader, TopicRouteData, UnregisterClient},
+    wire::{Heartbeat, HeartbeatData, TopicRouteData},
 };
 
 /// The topic whose route stands in for topics that do not exist yet.
@@ -180,7 +181,7 @@ impl Session {
     }
 
     async fn ask_route(&self, topic: &str) -> Result<TopicRouteData, Error> {
-        let header = GetRoute { topic, accept_standard_json_only: Some(true) };
+        let header = GetRoute { topic, standard_json_only: true };
         let reply = self
             .ask_name_server(&header, |reply| {
                 expect_success(RequestCode::GET_ROUTEINFO_BY_TOPIC, &reply)?;
@@ -246,7 +247,7 @@ impl Session {
 
     async fn heartbeat_to(&self, address: &str, body: &[u8], limit: Duration) {
         let Ok(connection) = self.broker(address, limit).await else { return };
-        let answered = connection.call(&Heartbeat {}, body, limit, |r| expect_success(Heartbeat::CODE, &r)).await;
+        let answered = connection.call(&Heartbeat, body, limit, |r| expect_success(Heartbeat::CODE, &r)).await;
         if let Err(error) = answered {
             warn!(peer = address, %error, "heartbeat");
             if matches!(error, Error::Timeout { .. }) {
@@ -262,7 +263,7 @@ impl Session {
 
     /// Fails only when no name server is reachable at all: what it answers does not matter.
     async fn reach_a_name_server(&self) -> Result<(), Error> {
-        let header = GetRoute { topic: TEMPLATE_TOPIC, accept_standard_json_only: Some(true) };
+        let header = GetRoute { topic: TEMPLATE_TOPIC, standard_json_only: true };
         self.ask_name_server(&header, |_| Ok(())).await
     }
 
@@ -300,7 +301,7 @@ impl Hooks for SessionHooks {
     fn greet(&self, connection: &Arc<Connection>) {
         let Some(session) = self.0.upgrade() else { return };
         let Some(body) = session.heartbeat_body() else { return };
-        let posted = connection.post(&Heartbeat {}, &body, |reply| {
+        let posted = connection.post(&Heartbeat, &body, |reply| {
             if let Some(Err(error)) = reply.map(|reply| expect_success(Heartbeat::CODE, &reply)) {
                 warn!(%error, "first heartbeat");
             }

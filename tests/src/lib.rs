@@ -1,1 +1,2 @@
 //! tests of TenonMQ.
+pub mod client_suite;

@@ -3,19 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tenonmq_protocol::{RequestCode, ResponseCode, message::queue::MessageQueue};
+use tenonmq_protocol::{
+    RequestCode, ResponseCode,
+    header::{PullFlags, PullMessage, PullResult, ResponseHeader},
+    message::queue::MessageQueue,
+};
 
 use super::Filter;
 use crate::{
     error::Error,
     session::Session,
     transport::{Reply, TopicRoute, expect_success},
-    wire::{PullMessage, PullMessageAnswer, ResponseHeader},
 };
-
-const COMMIT_OFFSET: i32 = 1;
-const SUSPEND: i32 = 2;
-const SUBSCRIPTION: i32 = 4;
 
 /// A pull that has not reached the broker's hold time may still take this long to be answered.
 const ANSWER_MARGIN: Duration = Duration::from_secs(15);
@@ -28,8 +27,6 @@ pub(super) struct Fetch<'a> {
     pub(super) max_messages: i32,
     /// Zero: the broker answers at once.
     pub(super) hold: Duration,
-    /// The group's progress, to be committed on the way.
-    pub(super) commit: Option<i64>,
     /// Version of the subscription that the group registered.
     pub(super) version: i64,
     /// A filter of this pull's own, instead of the registered one.
@@ -62,6 +59,9 @@ pub(super) struct Fetched {
 }
 
 /// Pulls from the master or, where the broker suggested so, from a slave.
+///
+/// A pull could commit the group's progress on its way, as upstream's does. This one does not: Apache's broker handles
+/// pulls and commits on different threads, so an older progress in a pull could undo the last commit of a shutdown.
 pub(super) async fn fetch(
     session: &Session,
     route: &Arc<TopicRoute>,
@@ -71,29 +71,26 @@ pub(super) async fn fetch(
     let address = route.reader(&what.queue.broker_name, broker_id)?;
     let expression = what.filter.map(Filter::expression);
     let mut flags = 0;
-    if what.commit.is_some() {
-        flags |= COMMIT_OFFSET;
-    }
     if !what.hold.is_zero() {
-        flags |= SUSPEND;
+        flags |= PullFlags::SUSPEND;
     }
     if expression.is_some() {
-        flags |= SUBSCRIPTION;
+        flags |= PullFlags::SUBSCRIPTION;
     }
     let header = PullMessage {
         consumer_group: what.group,
         topic: &what.queue.topic,
         queue_id: what.queue.queue_id,
         queue_offset: what.offset,
-        max_messages: what.max_messages,
+        max_count: what.max_messages,
         sys_flag: flags,
-        commit_offset: what.commit.unwrap_or(0),
-        suspend_timeout_ms: what.hold.as_millis() as i64,
+        commit_offset: 0,
+        suspend_timeout_millis: what.hold.as_millis() as i64,
         subscription: expression.as_deref(),
-        subscription_version: what.version,
+        sub_version: what.version,
         expression_type: Some(what.filter.map_or("TAG", Filter::kind)),
-        max_bytes: None,
         broker_name: Some(&what.queue.broker_name),
+        ..PullMessage::default()
     };
     session.call(address, &header, &[], what.hold + ANSWER_MARGIN, read_answer).await
 }
@@ -109,14 +106,14 @@ fn read_answer(reply: Reply<'_>) -> Result<Fetched, Error> {
             PullStatus::Empty
         }
     };
-    let answer = PullMessageAnswer::decode(&reply.head.fields)
+    let answer = PullResult::decode(&reply.head.fields)
         .map_err(|error| Error::Protocol { operation: "PULL_MESSAGE", reason: error.to_string() })?;
     Ok(Fetched {
         status,
         next: answer.next_begin_offset,
         min: answer.min_offset,
         max: answer.max_offset,
-        suggested: answer.suggest_which_broker_id,
+        suggested: answer.suggest_broker_id,
         records: reply.body,
     })
 }

@@ -198,7 +198,6 @@ impl PullConsumer {
             offset,
             max_messages: self.batch,
             hold: self.hold,
-            commit: None,
             version: 0,
             filter: Some(&self.filter),
         };

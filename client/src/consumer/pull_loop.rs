@@ -55,14 +55,12 @@ async fn pull_once(member: &Member, held: &ProcessQueue, broker_id: i64) -> Resu
     let queue = &*held.queue;
     let route = member.session.route(&queue.topic).await?;
     let subscription = member.subscriptions.get(queue.topic.as_str());
-    let known = (!member.is_broadcast()).then(|| member.offsets.get(queue)).flatten();
     let what = Fetch {
         group: &member.settings.group,
         queue,
         offset: held.next(),
         max_messages: member.settings.batch,
         hold: member.settings.long_poll,
-        commit: known.filter(|offset| *offset > 0),
         version: subscription.map_or(0, |s| s.version()),
         filter: None,
     };

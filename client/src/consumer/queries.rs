@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use tenonmq_protocol::{RequestCode, ResponseCode, message::queue::MessageQueue};
+use tenonmq_protocol::{
+    RequestCode, ResponseCode,
+    header::{
+        Boundary, GetConsumerList, GetMaxOffset, GetMinOffset, OffsetAnswer, QueryOffset, RequestHeader,
+        ResponseHeader, SearchOffset, UpdateOffset,
+    },
+    message::queue::MessageQueue,
+};
 
 use crate::{
     error::Error,
     session::{Session, from_json},
     transport::{Reply, TopicRoute, expect_success},
-    wire::{
-        ConsumerList, MaxOffset, MinOffset, OffsetAnswer, OffsetByTimestamp, QueryConsumerOffset, RequestHeader,
-        ResponseHeader, UpdateConsumerOffset,
-    },
 };
 
 /// The group's saved offset; `None` when it has none.
@@ -21,7 +24,7 @@ pub(crate) async fn consumer_offset(
     group: &str,
     queue: &MessageQueue,
 ) -> Result<Option<i64>, Error> {
-    let header = QueryConsumerOffset {
+    let header = QueryOffset {
         consumer_group: group,
         topic: &queue.topic,
         queue_id: queue.queue_id,
@@ -42,7 +45,7 @@ pub(crate) async fn commit_offset(
     queue: &MessageQueue,
     offset: i64,
 ) -> Result<(), Error> {
-    let header = UpdateConsumerOffset {
+    let header = UpdateOffset {
         consumer_group: group,
         topic: &queue.topic,
         queue_id: queue.queue_id,
@@ -55,7 +58,7 @@ pub(crate) async fn commit_offset(
 
 /// The offset that the next message will get.
 pub(crate) async fn max_offset(session: &Session, queue: &MessageQueue) -> Result<i64, Error> {
-    let header = MaxOffset {
+    let header = GetMaxOffset {
         topic: &queue.topic,
         queue_id: queue.queue_id,
         committed: true,
@@ -66,17 +69,17 @@ pub(crate) async fn max_offset(session: &Session, queue: &MessageQueue) -> Resul
 
 /// The oldest offset that the broker holds; −1 for a queue that never had a message.
 pub(crate) async fn min_offset(session: &Session, queue: &MessageQueue) -> Result<i64, Error> {
-    let header = MinOffset { topic: &queue.topic, queue_id: queue.queue_id, broker_name: Some(&queue.broker_name) };
+    let header = GetMinOffset { topic: &queue.topic, queue_id: queue.queue_id, broker_name: Some(&queue.broker_name) };
     offset_of(session, queue, &header).await
 }
 
 /// The first offset whose message was stored at `timestamp_ms` or later.
 pub(crate) async fn offset_by_time(session: &Session, queue: &MessageQueue, timestamp_ms: i64) -> Result<i64, Error> {
-    let header = OffsetByTimestamp {
+    let header = SearchOffset {
         topic: &queue.topic,
         queue_id: queue.queue_id,
         timestamp: timestamp_ms,
-        boundary: None,
+        boundary: Boundary::Lower,
         broker_name: Some(&queue.broker_name),
     };
     offset_of(session, queue, &header).await
@@ -94,7 +97,7 @@ pub(crate) async fn group_members(
         #[serde(default)]
         consumer_id_list: Vec<String>,
     }
-    let header = ConsumerList { consumer_group: group };
+    let header = GetConsumerList { consumer_group: group };
     let mut last = Error::NoBroker { broker: "(any)".into() };
     for address in route.masters() {
         let limit = session.config.request_timeout;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tenonmq_protocol::{RequestCode, message::properties::names};
+use tenonmq_protocol::{RequestCode, header::SendBack, message::properties::names};
 use tracing::debug;
 
 use super::push::{Member, retry_topic};
@@ -11,7 +11,6 @@ use crate::{
     message::{Message, ReceivedMessage},
     producer::{Outbound, Producer, QueueChoice, Settings},
     transport::{Reply, expect_success},
-    wire::ConsumerSendBack,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,14 +35,15 @@ async fn ask_broker(member: &Member, message: &ReceivedMessage, delay_level: i32
     let session = &member.session;
     let address = session.master(&message.queue().broker_name)?;
     let id = message.id();
-    let header = ConsumerSendBack {
-        offset: message.physical_offset(),
+    let header = SendBack {
+        commit_log_offset: message.physical_offset(),
         group: &member.settings.group,
         delay_level,
         origin_message_id: Some(&id),
         origin_topic: Some(message.topic()),
         unit_mode: false,
         max_reconsume_times: Some(member.settings.max_reconsume_times),
+        broker_name: Some(&message.queue().broker_name),
     };
     let decode = |reply: Reply<'_>| expect_success(RequestCode::CONSUMER_SEND_MSG_BACK, &reply);
     session.call(&address, &header, &[], TIMEOUT, decode).await

@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::Rng;
-use tenonmq_protocol::{RequestCode, ResponseCode, message::queue::MessageQueue};
+use tenonmq_protocol::{
+    RequestCode, ResponseCode,
+    header::{self, ResponseHeader, SendMessage},
+    message::queue::MessageQueue,
+};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
@@ -12,7 +16,7 @@ use crate::{
     error::Error,
     session::{TEMPLATE_QUEUES, TEMPLATE_TOPIC},
     transport::{Reply, TopicRoute, name_of},
-    wire::{ResponseHeader, SendBatch, SendMessage, SendMessageAnswer},
+    wire::SendBatch,
 };
 
 /// Pause before an attempt that follows a failure; doubled each time, with jitter.
@@ -108,13 +112,14 @@ impl Producer {
             default_topic: TEMPLATE_TOPIC,
             default_topic_queue_nums: TEMPLATE_QUEUES,
             queue_id: queue.queue_id,
-            sys_flag: outbound.sys_flag,
+            sys_flag: outbound.sys_flag.0,
             born_timestamp: outbound.born_timestamp,
             flag: outbound.flag,
-            properties: Some(&outbound.properties),
-            reconsume_times: Some(outbound.reconsume_times),
+            properties: &outbound.properties,
+            reconsume_times: outbound.reconsume_times,
             unit_mode: false,
             max_reconsume_times: outbound.max_reconsume_times,
+            batch: outbound.is_batch,
             broker_name: Some(&queue.broker_name),
         }
     }
@@ -156,7 +161,7 @@ fn read_answer(reply: Reply<'_>) -> Result<Stored, Error> {
             return Err(Error::Refused { operation: name_of(OPERATION), code, remark });
         }
     };
-    let answer = SendMessageAnswer::decode(&reply.head.fields)
+    let answer = header::SendReceipt::decode(&reply.head.fields)
         .map_err(|error| Error::Protocol { operation: name_of(OPERATION), reason: error.to_string() })?;
     Ok(Stored {
         status,

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tenonmq_protocol::{Command, message::record::RecordView};
+use tenonmq_protocol::{
+    Command,
+    header::{CheckTransaction, EndTransaction, RequestHeader, Verdict},
+    message::record::RecordView,
+};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span, warn};
@@ -14,7 +18,6 @@ use crate::{
     producer::role::CheckRequest,
     received::plain_body,
     transport::{Connection, Reply, expect_success},
-    wire::{CheckTransaction, EndTransaction, RequestHeader, ResponseHeader, Verdict},
 };
 
 /// Checks that may wait; more are dropped, and asked again by the broker.
@@ -59,7 +62,7 @@ async fn answer<L: TransactionListener>(
     listener: &L,
     group: &str,
 ) -> Result<(), Error> {
-    let check = CheckTransaction::decode(&request.fields()).map_err(|error| malformed(error.to_string()))?;
+    let check: CheckTransaction<'_> = request.request_header().map_err(|error| malformed(error.to_string()))?;
     let message = message_of(&request.body)?;
     let id = check.transaction_id.or(check.message_id).or(message.id()).unwrap_or_default();
     let state = listener.check_local_transaction(&message).await;
@@ -75,8 +78,9 @@ async fn answer<L: TransactionListener>(
             LocalState::Unknown => Verdict::Unknown,
         },
         from_check: true,
-        message_id: check.message_id.unwrap_or(id),
+        message_id: Some(check.message_id.unwrap_or(id)),
         transaction_id: Some(id),
+        broker_name: check.broker_name,
     };
     match state {
         // brokers do not answer this one

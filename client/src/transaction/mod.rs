@@ -21,6 +21,8 @@ mod prepared;
 
 use std::sync::Arc;
 
+use tenonmq_protocol::header::Verdict;
+
 pub use self::{
     builder::TransactionProducerBuilder,
     listener::{CheckWith, LocalState, NoListener, TransactionListener},
@@ -31,7 +33,6 @@ use crate::{
     error::Error,
     message::Message,
     producer::{Outbound, Producer, QueueChoice, SendReceipt, SendStatus},
-    wire::Verdict,
 };
 
 /// What became of a transactional send.

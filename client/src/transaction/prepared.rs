@@ -2,14 +2,17 @@
 
 use std::fmt;
 
-use tenonmq_protocol::{RequestCode, message::id::OffsetMessageId};
+use tenonmq_protocol::{
+    RequestCode,
+    header::{EndTransaction, Verdict},
+    message::id::OffsetMessageId,
+};
 use tracing::warn;
 
 use crate::{
     error::Error,
     producer::{Producer, SendReceipt},
     transport::{Reply, expect_success},
-    wire::{EndTransaction, Verdict},
 };
 
 /// A stored half message: invisible until it is committed.
@@ -99,8 +102,9 @@ impl Prepared {
             commit_log_offset: self.place.offset,
             verdict,
             from_check: false,
-            message_id: &self.receipt.message_id,
+            message_id: Some(&self.receipt.message_id),
             transaction_id: Some(self.receipt.transaction_id.as_deref().unwrap_or(&self.receipt.message_id)),
+            broker_name: Some(&self.receipt.queue.broker_name),
         }
     }
 }

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tenonmq_protocol::{
     Command, CommandView, Envelope, FLAG_ONEWAY, FrameView, FrameWriter, HeaderScratch, Language, RequestCode,
-    ResponseCode, Serialization, VERSION,
+    RequestHeader, ResponseCode, Serialization, VERSION,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::pool::Hooks;
-use crate::{error::Error, wire::RequestHeader};
+use crate::error::Error;
 
 /// Requests wait while this many bytes are buffered and not yet written.
 const WRITE_BUFFER_LIMIT: usize = 8 << 20;
