@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use tenonmq_protocol::{
     Command, RequestCode,
+    body::{
+        heartbeat::{HeartbeatData, ProducerData},
+        route::{BrokerData, ClusterInfo},
+    },
     header::{CreateTopic, DeleteTopic, DeleteTopicRoute, RequestHeader, ViewMessage},
     message::{id::OffsetMessageId, queue::MessageQueue},
 };
@@ -15,7 +19,7 @@ use crate::{
     received::decode_records,
     session::{Role, Session, TEMPLATE_TOPIC, from_json},
     transport::{Connection, MASTER_ID, Reply, expect_success},
-    wire::{BrokerData, ClusterInfo, GetClusterInfo, HeartbeatData, ProducerData},
+    wire::GetClusterInfo,
 };
 
 const GROUP: &str = "CLIENT_INNER_PRODUCER";

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tenonmq_protocol::{
     Command, RequestCode, ResponseCode,
+    body::{heartbeat::HeartbeatData, json, route::TopicRoute as RouteBody},
     header::{GetRoute, RequestHeader, UnregisterClient},
     message::{UniqueKeyGenerator, id::UniqueKey},
 };
@@ -27,7 +28,7 @@ use crate::{
     config::ClientConfig,
     error::Error,
     transport::{Connection, Hooks, Peer, Pool, Reply, Routes, TopicRoute, expect_success, name_of},
-    wire::{Heartbeat, HeartbeatData, TopicRouteData},
+    wire::Heartbeat,
 };
 
 /// The topic whose route stands in for topics that do not exist yet.
@@ -180,7 +181,7 @@ impl Session {
         route
     }
 
-    async fn ask_route(&self, topic: &str) -> Result<TopicRouteData, Error> {
+    async fn ask_route(&self, topic: &str) -> Result<RouteBody, Error> {
         let header = GetRoute { topic, standard_json_only: true };
         let reply = self
             .ask_name_server(&header, |reply| {
@@ -240,7 +241,7 @@ impl Session {
     pub(crate) async fn heartbeat(&self) {
         let (_, consumer) = self.role.groups();
         let addresses = self.routes.broker_addresses(consumer.is_some());
-        let Some(body) = self.heartbeat_body() else { return };
+        let body = self.heartbeat_body();
         let limit = self.config.request_timeout;
         join_all(addresses.iter().map(|address| self.heartbeat_to(address, &body, limit))).await;
     }
@@ -256,9 +257,8 @@ impl Session {
         }
     }
 
-    fn heartbeat_body(&self) -> Option<Vec<u8>> {
-        let data = self.role.heartbeat(&self.client_id);
-        serde_json::to_vec(&data).inspect_err(|error| warn!(%error, "heartbeat body")).ok()
+    fn heartbeat_body(&self) -> Vec<u8> {
+        json::to_vec(&self.role.heartbeat(&self.client_id))
     }
 
     /// Fails only when no name server is reachable at all: what it answers does not matter.
@@ -300,7 +300,7 @@ struct SessionHooks(Weak<Session>);
 impl Hooks for SessionHooks {
     fn greet(&self, connection: &Arc<Connection>) {
         let Some(session) = self.0.upgrade() else { return };
-        let Some(body) = session.heartbeat_body() else { return };
+        let body = session.heartbeat_body();
         let posted = connection.post(&Heartbeat, &body, |reply| {
             if let Some(Err(error)) = reply.map(|reply| expect_success(Heartbeat::CODE, &reply)) {
                 warn!(%error, "first heartbeat");
@@ -357,8 +357,7 @@ pub(crate) fn now_ms() -> i64 {
 
 /// Reads a JSON body.
 pub(crate) fn from_json<T: serde::de::DeserializeOwned>(operation: &'static str, body: &Bytes) -> Result<T, Error> {
-    serde_json::from_slice(&quote_numeric_keys(body))
-        .map_err(|error| Error::Protocol { operation, reason: error.to_string() })
+    json::from_slice(body).map_err(|error| Error::Protocol { operation, reason: error.to_string() })
 }
 
 struct Identity {
@@ -388,22 +387,4 @@ fn local_ip(peer: &str) -> IpAddr {
         Ok(socket.local_addr()?.ip())
     };
     towards().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
-}
-
-fn quote_numeric_keys(body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + 16);
-    let mut bytes = body.iter().copied().peekable();
-    let mut in_text = false;
-    while let Some(byte) = bytes.next() {
-        out.push(byte);
-        in_text ^= byte == b'"';
-        if !in_text && matches!(byte, b'{' | b',') && bytes.peek().is_some_and(u8::is_ascii_digit) {
-            out.push(b'"');
-            while let Some(digit) = bytes.next_if(u8::is_ascii_digit) {
-                out.push(digit);
-            }
-            out.push(b'"');
-        }
-    }
-    out
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use tenonmq_protocol::{Command, message::queue::MessageQueue};
+use tenonmq_protocol::{Command, body::offset::ResetOffsetBody, message::queue::MessageQueue};
 use tokio::{sync::mpsc, time::sleep};
 use tracing::{debug, info, warn};
 
@@ -11,7 +11,7 @@ use super::{
     ConsumeFrom, allocate_averagely, process_queue::ProcessQueue, pull_loop::pull_until_dropped, push::Member,
     push::unix_ms, queries,
 };
-use crate::error::Error;
+use crate::{error::Error, session::from_json};
 
 /// Pause before a division that could not be completed is tried again; doubled up to the rebalance interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -163,14 +163,14 @@ async fn first_offset(member: &Member, queue: &MessageQueue) -> Result<i64, Erro
 
 /// An operator moved the group: the queues are dropped and taken again at the new offsets.
 async fn reset(member: &Member, order: &Command) {
-    let moved = match moved_offsets(&order.body) {
+    let moved: ResetOffsetBody = match from_json("RESET_CONSUMER_CLIENT_OFFSET", &order.body) {
         Ok(moved) => moved,
         Err(error) => {
             warn!(%error, "an offset reset that cannot be read");
             return;
         }
     };
-    for (queue, offset) in moved {
+    for (queue, offset) in moved.offset_table {
         let held = member.queues.lock().remove(&queue);
         if let Some(held) = held {
             info!(group = member.settings.group, topic = queue.topic, queue = queue.queue_id, offset, "offset reset");
@@ -187,8 +187,4 @@ pub(super) async fn move_offset(member: &Member, queue: &MessageQueue, offset: i
         warn!(topic = queue.topic, queue = queue.queue_id, %error, "offset is not saved");
     }
     member.offsets.forget(queue);
-}
-
-fn moved_offsets(_body: &[u8]) -> Result<Vec<(MessageQueue, i64)>, Error> {
-    Ok(Vec::new())
 }

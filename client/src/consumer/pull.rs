@@ -7,7 +7,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tenonmq_protocol::message::queue::MessageQueue;
+use tenonmq_protocol::{
+    body::heartbeat::{ConsumeType, MessageModel},
+    message::queue::MessageQueue,
+};
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -71,8 +74,8 @@ impl PullConsumerBuilder {
         self.filter.validate("the pull consumer")?;
         let role = ConsumerRole {
             group: self.group.clone(),
-            consume_type: "CONSUME_ACTIVELY",
-            message_model: "CLUSTERING",
+            consume_type: ConsumeType::Actively,
+            message_model: MessageModel::Clustering,
             consume_from: consume_from_name(ConsumeFrom::default()),
             subscriptions: Arc::new(Subscriptions::new()),
             rebalance: Arc::new(Notify::new()),

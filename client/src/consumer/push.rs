@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
-use tenonmq_protocol::message::queue::MessageQueue;
+use tenonmq_protocol::{
+    body::heartbeat::{ConsumeFromWhere, ConsumeType, MessageModel},
+    message::queue::MessageQueue,
+};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     time::timeout,
@@ -146,8 +149,8 @@ pub(super) async fn start<L: MessageListener>(
     let (resets, ordered_resets) = mpsc::channel(RESET_QUEUE);
     let role = ConsumerRole {
         group: settings.group.clone(),
-        consume_type: "CONSUME_PASSIVELY",
-        message_model: if settings.broadcast.is_some() { "BROADCASTING" } else { "CLUSTERING" },
+        consume_type: ConsumeType::Passively,
+        message_model: if settings.broadcast.is_some() { MessageModel::Broadcasting } else { MessageModel::Clustering },
         consume_from: consume_from_name(settings.from),
         subscriptions: Arc::clone(&subscriptions),
         rebalance: Arc::clone(&rebalance),
@@ -196,12 +199,12 @@ async fn save_periodically(member: Arc<Member>) {
     }
 }
 
-/// Apache's name, for people who look at the group with its tools: the client itself decides.
-pub(super) fn consume_from_name(from: ConsumeFrom) -> &'static str {
+/// The wire's word, for people who look at the group with its tools: the client itself decides.
+pub(super) fn consume_from_name(from: ConsumeFrom) -> ConsumeFromWhere {
     match from {
-        ConsumeFrom::Latest => "CONSUME_FROM_LAST_OFFSET",
-        ConsumeFrom::Earliest => "CONSUME_FROM_FIRST_OFFSET",
-        ConsumeFrom::Timestamp(_) => "CONSUME_FROM_TIMESTAMP",
+        ConsumeFrom::Latest => ConsumeFromWhere::LastOffset,
+        ConsumeFrom::Earliest => ConsumeFromWhere::FirstOffset,
+        ConsumeFrom::Timestamp(_) => ConsumeFromWhere::Timestamp,
     }
 }
 

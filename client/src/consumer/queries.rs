@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
 use tenonmq_protocol::{
     RequestCode, ResponseCode,
+    body::heartbeat::ConsumerIds,
     header::{
         Boundary, GetConsumerList, GetMaxOffset, GetMinOffset, OffsetAnswer, QueryOffset, RequestHeader,
         ResponseHeader, SearchOffset, UpdateOffset,
@@ -91,12 +91,6 @@ pub(crate) async fn group_members(
     route: &Arc<TopicRoute>,
     group: &str,
 ) -> Result<Vec<String>, Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Members {
-        #[serde(default)]
-        consumer_id_list: Vec<String>,
-    }
     let header = GetConsumerList { consumer_group: group };
     let mut last = Error::NoBroker { broker: "(any)".into() };
     for address in route.masters() {
@@ -107,7 +101,7 @@ pub(crate) async fn group_members(
         };
         match session.call(address, &header, &[], limit, decode).await {
             Ok(body) => {
-                let members: Members = from_json("GET_CONSUMER_LIST_BY_GROUP", &body)?;
+                let members: ConsumerIds = from_json("GET_CONSUMER_LIST_BY_GROUP", &body)?;
                 return Ok(members.consumer_id_list);
             }
             Err(error) => last = error,

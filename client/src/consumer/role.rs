@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use tenonmq_protocol::{Command, RequestCode, ResponseCode, message::properties::java_hash};
+use tenonmq_protocol::{
+    Command, RequestCode, ResponseCode,
+    body::heartbeat::{ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, SubscriptionData},
+    message::properties::java_hash,
+};
 use tokio::sync::{Notify, mpsc};
 use tracing::debug;
 
@@ -16,7 +20,6 @@ use super::Filter;
 use crate::{
     session::{Role, now_ms},
     transport::Connection,
-    wire::{ConsumerData, HeartbeatData, SubscriptionData},
 };
 
 /// One topic of a group.
@@ -53,7 +56,7 @@ impl Subscription {
             code_set: tags.iter().map(|tag| java_hash(tag)).collect(),
             tags_set: tags.into_iter().collect(),
             sub_version: self.version(),
-            expression_type: self.filter.kind().to_owned(),
+            expression_type: Some(self.filter.kind().to_owned()),
             ..SubscriptionData::default()
         }
     }
@@ -64,11 +67,9 @@ pub(crate) type Subscriptions = BTreeMap<Arc<str>, Subscription>;
 /// What the session of a consumer says and hears.
 pub(crate) struct ConsumerRole {
     pub(crate) group: String,
-    /// Apache's name for how messages are fetched: `CONSUME_PASSIVELY` or `CONSUME_ACTIVELY`.
-    pub(crate) consume_type: &'static str,
-    /// `CLUSTERING` or `BROADCASTING`.
-    pub(crate) message_model: &'static str,
-    pub(crate) consume_from: &'static str,
+    pub(crate) consume_type: ConsumeType,
+    pub(crate) message_model: MessageModel,
+    pub(crate) consume_from: ConsumeFromWhere,
     pub(crate) subscriptions: Arc<Subscriptions>,
     /// Told when the division of queues has to be looked at.
     pub(crate) rebalance: Arc<Notify>,
@@ -80,9 +81,9 @@ impl Role for ConsumerRole {
     fn heartbeat(&self, client_id: &str) -> HeartbeatData {
         let consumer = ConsumerData {
             group_name: self.group.clone(),
-            consume_type: self.consume_type.to_owned(),
-            message_model: self.message_model.to_owned(),
-            consume_from_where: self.consume_from.to_owned(),
+            consume_type: self.consume_type,
+            message_model: self.message_model,
+            consume_from_where: self.consume_from,
             subscription_data_set: self.subscriptions.iter().map(|(topic, s)| s.data(topic)).collect(),
             unit_mode: false,
         };

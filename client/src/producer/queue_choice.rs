@@ -45,18 +45,25 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::wire::{BrokerData, QueueData, TopicRouteData};
+    use tenonmq_protocol::body::route::{BrokerData, QueueData, TopicRoute as RouteBody};
 
     fn two_brokers() -> TopicRoute {
         let broker = |name: &str, port: u16| BrokerData {
             broker_name: name.into(),
             broker_addrs: BTreeMap::from([(0, format!("127.0.0.1:{port}"))]),
+            ..BrokerData::default()
         };
-        let queues =
-            |name: &str| QueueData { broker_name: name.into(), read_queue_nums: 2, write_queue_nums: 2, perm: 6 };
-        let data = TopicRouteData {
-            broker_datas: vec![broker("a", 1), broker("b", 2)],
-            queue_datas: vec![queues("a"), queues("b")],
+        let queues = |name: &str| QueueData {
+            broker_name: name.into(),
+            read_queue_nums: 2,
+            write_queue_nums: 2,
+            perm: 6,
+            ..QueueData::default()
+        };
+        let data = RouteBody {
+            brokers: vec![broker("a", 1), broker("b", 2)],
+            queues: vec![queues("a"), queues("b")],
+            ..RouteBody::default()
         };
         TopicRoute::from_data("T", data)
     }

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use tenonmq_protocol::{Command, RequestCode};
+use tenonmq_protocol::{
+    Command, RequestCode,
+    body::heartbeat::{HeartbeatData, ProducerData},
+};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use crate::{
-    session::Role,
-    transport::Connection,
-    wire::{HeartbeatData, ProducerData},
-};
+use crate::{session::Role, transport::Connection};
 
 /// A broker's question about a half message, and where it came from.
 pub(crate) type CheckRequest = (Arc<Connection>, Command);

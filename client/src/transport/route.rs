@@ -10,12 +10,13 @@ use std::{
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
-use tenonmq_protocol::message::queue::MessageQueue;
+use tenonmq_protocol::{
+    body::route::{PERM_READ, PERM_WRITE, TopicRoute as RouteBody},
+    message::queue::MessageQueue,
+};
 
-use crate::{error::Error, wire::TopicRouteData};
+use crate::error::Error;
 
-const PERM_READ: i32 = 4;
-const PERM_WRITE: i32 = 2;
 /// The broker id that takes writes.
 pub(crate) const MASTER_ID: i64 = 0;
 
@@ -32,11 +33,11 @@ pub(crate) struct TopicRoute {
 
 impl TopicRoute {
     /// Reads a name server's answer. Queues of a broker without a master take no messages.
-    pub(crate) fn from_data(topic: &str, data: TopicRouteData) -> Self {
+    pub(crate) fn from_data(topic: &str, data: RouteBody) -> Self {
         let brokers: FxHashMap<String, BTreeMap<i64, String>> =
-            data.broker_datas.into_iter().map(|b| (b.broker_name, b.broker_addrs)).collect();
+            data.brokers.into_iter().map(|b| (b.broker_name, b.broker_addrs)).collect();
         let mut route = Self { brokers, ..Self::default() };
-        for held in &data.queue_datas {
+        for held in &data.queues {
             let Some(addresses) = route.brokers.get(&held.broker_name) else { continue };
             let queue = |id| MessageQueue::new(topic, held.broker_name.as_str(), id);
             if held.perm & PERM_WRITE != 0 && addresses.contains_key(&MASTER_ID) {
@@ -52,8 +53,8 @@ impl TopicRoute {
     }
 
     /// The route that a topic will get when its first message creates it from a template's route.
-    pub(crate) fn from_template(topic: &str, mut template: TopicRouteData, queue_limit: i32) -> Self {
-        for held in &mut template.queue_datas {
+    pub(crate) fn from_template(topic: &str, mut template: RouteBody, queue_limit: i32) -> Self {
+        for held in &mut template.queues {
             held.write_queue_nums = held.write_queue_nums.min(queue_limit);
             held.read_queue_nums = held.read_queue_nums.min(queue_limit);
         }
