@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+use tenonmq_protocol::message::record::{MAGIC_V1, MAGIC_V2};
 
 use crate::commit_log::CommitLog;
 use crate::consume_queue::Queue;
@@ -133,8 +134,8 @@ impl CommitLog {
         let mut next = from;
         for at in entries.take(scan) {
             let entry = at.entry;
-            if entry.end() > batch.visible {
-                break; // appended, not confirmed yet
+            if entry.end() > batch.visible && entry.end() <= self.progress().appended() {
+                break; // not confirmed yet
             }
             if batch.is_full(&entry, u32::from(at.batch_size)) {
                 break;
@@ -156,6 +157,22 @@ impl CommitLog {
     }
 }
 
+/// Whether these bytes are exactly one record, as far as its length and magic say.
+fn is_record(bytes: &[u8]) -> bool {
+    let (size, magic) = (bytes.first_chunk().copied(), bytes.get(4..).and_then(|rest| rest.first_chunk()).copied());
+    let known = magic.map(i32::from_be_bytes).is_some_and(|magic| magic == MAGIC_V1 || magic == MAGIC_V2);
+    known && size.map(u32::from_be_bytes).is_some_and(|size| size as usize == bytes.len())
+}
+
+/// Neighbours not yet made a slice.
+#[derive(Clone, Copy)]
+struct Run {
+    start: u64,
+    end: u64,
+    last: Entry,
+    last_messages: u32,
+}
+
 enum Pushed {
     Taken,
     Unwanted,
@@ -167,8 +184,7 @@ struct Batch<'a> {
     log: &'a CommitLog,
     limits: FetchLimits,
     visible: u64,
-    /// Neighbours not yet made a slice.
-    run: Option<(u64, u32)>,
+    run: Option<Run>,
     records: SmallVec<[Bytes; 4]>,
     count: u32,
     bytes: u32,
@@ -198,37 +214,54 @@ impl<'a> Batch<'a> {
     }
 
     fn push(&mut self, entry: &Entry, messages: u32, matches: &mut impl FnMut(&Entry, &[u8]) -> bool) -> Pushed {
+        let adjacent = self.run.is_some_and(|run| run.end == entry.physical_offset);
         let Some(segment) = self.log.segment_at(entry.physical_offset) else { return Pushed::Gone };
         let Some(record) = segment.read(entry.physical_offset, entry.size as usize) else { return Pushed::Gone };
+        if !adjacent && !is_record(record) {
+            return Pushed::Gone;
+        }
         if !matches(entry, record) {
             return Pushed::Unwanted;
         }
-        self.run = match self.run {
-            Some((start, len))
-                if start + u64::from(len) == entry.physical_offset && entry.physical_offset != segment.base =>
-            {
-                Some((start, len + entry.size))
+        match &mut self.run {
+            // The first record of a segment follows the filler of the one before, never a record.
+            Some(run) if adjacent => {
+                run.end = entry.end();
+                run.last = *entry;
+                run.last_messages = messages;
             }
             _ => {
                 self.end_run();
-                Some((entry.physical_offset, entry.size))
+                let (start, end) = (entry.physical_offset, entry.end());
+                self.run = Some(Run { start, end, last: *entry, last_messages: messages });
             }
-        };
+        }
         self.count += messages;
         self.bytes = self.bytes.saturating_add(entry.size);
         self.last_end = entry.end();
         Pushed::Taken
     }
 
+    /// Makes a slice of the neighbours. All lengths between first and last agree with each other; the last one is checked here, so
+    /// that a damaged queue entry never makes an answer that a client cannot read.
     fn end_run(&mut self) {
-        if let Some((start, len)) = self.run.take() {
-            // A segment removed since `push` looked at it leaves a hole: the client sees fewer records, as for any deleted one.
-            self.records.extend(self.log.bytes(start, len));
+        let Some(mut run) = self.run.take() else { return };
+        let last = self.log.bytes(run.last.physical_offset, run.last.size);
+        if !last.is_some_and(|record| is_record(&record)) {
+            run.end = run.last.physical_offset;
+            self.count -= run.last_messages;
+            self.bytes = self.bytes.saturating_sub(run.last.size);
+        }
+        let len = u32::try_from(run.end - run.start).unwrap_or(0);
+        if len > 0 {
+            // A segment removed since `push` looked at it leaves a hole: fewer records, as for any that were deleted.
+            self.records.extend(self.log.bytes(run.start, len));
         }
     }
 
     fn finish(mut self, status: FetchStatus, next_begin: i64, min: i64, max: i64) -> Fetched {
         self.end_run();
+        let status = if status == FetchStatus::Found && self.count == 0 { FetchStatus::Removing } else { status };
         let lag_bytes = if self.count == 0 { 0 } else { self.visible.saturating_sub(self.last_end) };
         let Self { records, count, bytes, .. } = self;
         Fetched { status, next_begin, min, max, records, count, bytes, lag_bytes }

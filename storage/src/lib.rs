@@ -32,6 +32,7 @@ pub mod fs;
 #[cfg(test)]
 mod golden;
 pub mod index;
+mod indexing;
 pub mod lock;
 pub mod metrics;
 pub mod mmap;

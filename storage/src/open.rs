@@ -24,6 +24,8 @@ use crate::dispatch::Dispatcher;
 use crate::error::{FileError, OpenError};
 use crate::flush::Flusher;
 use crate::fs::FileSystem;
+use crate::index::Index;
+use crate::indexing::{Indexer, Note, Opening};
 use crate::lock::{AbortFile, DirectoryLock};
 use crate::poison::Gate;
 use crate::store::{Environment, Parts};
@@ -53,10 +55,13 @@ pub(crate) fn open(config: StoreConfig, env: Environment) -> Result<Parts, OpenE
         // Without a log the queues point to nothing.
         queues.delete_all()?;
     }
+    let same_boot = mark.same_boot();
+    let complete = report.clean || same_boot;
+    let index = Index::open(&config, &fs, &env.clock, &checkpoint, complete)?;
     let last = last_entry(&queues);
     let start = match last {
         Some(last) if report.clean => Start::at(&last, None),
-        Some(last) if mark.same_boot() => {
+        Some(last) if same_boot => {
             queues.truncate(last.physical_offset)?;
             Start::at(&last, Some(checkpoint.min_timestamp()))
         }
@@ -68,7 +73,12 @@ pub(crate) fn open(config: StoreConfig, env: Environment) -> Result<Parts, OpenE
         dispatcher.dispatch(record, offset)
     })?;
     queues.truncate(recovered.end)?;
-    queues.correct_min(recovered.segments.first().map_or(0, |first| first.base));
+    if index.last_offset().is_some_and(|last| last >= recovered.end) {
+        index.truncate(recovered.end)?;
+    }
+    let min = recovered.segments.first().map_or(0, |first| first.base);
+    queues.correct_min(min);
+    let opening = Opening { complete, min, end: recovered.end };
     checkpoint.set_confirm_offset(recovered.last_record.map_or(0, u64::cast_signed));
 
     abort.create()?;
@@ -81,10 +91,28 @@ pub(crate) fn open(config: StoreConfig, env: Environment) -> Result<Parts, OpenE
     let log = CommitLog::new(&config, files, Arc::clone(&allocator), Arc::clone(&gate), clock, recovered);
     let log = Arc::new(log);
     let flusher = Flusher::new(Arc::clone(&log), Arc::clone(&checkpoint), Arc::clone(&env.clock), config.flush);
+    let note = Note::new(fs, config.root.join(OWN_FOLDER).join("indexed"));
+    let indexer = Indexer::new(Arc::new(index), Arc::clone(&log), note, opening, config.index_enabled);
+    let indexer = Arc::new(indexer);
     report.elapsed = started.elapsed();
     announce(&config.root, &report);
     let flusher = Arc::new(flusher);
-    Ok(Parts { config, env, log, queues, dispatcher, checkpoint, flusher, allocator, gate, abort, mark, lock, report })
+    Ok(Parts {
+        config,
+        env,
+        log,
+        queues,
+        dispatcher,
+        checkpoint,
+        flusher,
+        indexer,
+        allocator,
+        gate,
+        abort,
+        mark,
+        lock,
+        report,
+    })
 }
 
 impl Start {

@@ -64,7 +64,8 @@ impl Gate {
 
     /// While the disk is full, refuses sends even if the current file has room.
     pub(crate) fn refuse_sends(&self) {
-        self.reasons.lock().short = true;
+        let mut reasons = self.reasons.lock();
+        reasons.short = reasons.disk_full.is_some();
     }
 
     /// The partition is fuller than allowed (`Some`), or no longer (`None`).

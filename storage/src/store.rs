@@ -27,6 +27,7 @@ use crate::error::{AppendError, CutError, FileError, OpenError, Unwritable};
 use crate::fetch::{FetchLimits, Fetched};
 use crate::flush::Flusher;
 use crate::fs::{FileSystem, RealFs};
+use crate::indexing::Indexer;
 use crate::lock::{AbortFile, DirectoryLock};
 use crate::metrics::StoreStats;
 use crate::open::{self, RunMark};
@@ -73,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) checkpoint: Arc<Checkpoint>,
     pub(crate) flusher: Arc<Flusher>,
+    pub(crate) indexer: Arc<Indexer>,
     pub(crate) allocator: Arc<Allocator>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) abort: AbortFile,
@@ -107,7 +109,7 @@ impl Store {
     pub fn open(config: StoreConfig, env: Environment) -> Result<Self, OpenError> {
         let parts = open::open(config, env)?;
         let keeper = Arc::new(Keeper::new(&parts));
-        let threads = Threads::start(Arc::clone(&parts.allocator), Arc::clone(&parts.flusher), Arc::clone(&keeper))
+        let threads = Threads::start(&parts, Arc::clone(&keeper))
             .map_err(FileError::of("start the threads for", &parts.config.root))?;
         parts.log.prepare();
         let (refused, batch_append, closing) = (AtomicU64::new(0), Mutex::new(()), Mutex::new(false));
@@ -303,8 +305,15 @@ impl Store {
 
     /// Records of `topic` that may have `key`, stored between `begin_ms` and `end_ms`, newest first, at most `max`.
     pub fn query_by_key(&self, topic: &str, key: &str, max: usize, begin_ms: i64, end_ms: i64) -> KeyQuery {
-        let _ = (topic, key, max, begin_ms, end_ms);
-        KeyQuery::default()
+        let hits = self.parts().indexer.index().query(topic, key, max, begin_ms, end_ms);
+        let (mut offsets, mut records) = (Vec::new(), Vec::new());
+        for offset in hits.offsets {
+            if let Some(record) = self.read(offset) {
+                offsets.push(offset);
+                records.push(record);
+            }
+        }
+        KeyQuery { offsets, records, last_update_timestamp: hits.last_timestamp, last_update_offset: hits.last_offset }
     }
 
     /// Removes the queues of a topic. Its records stay in the log until they are old.
@@ -345,7 +354,7 @@ impl Store {
         let watermarks = parts.log.watermarks();
         StoreStats {
             watermarks,
-            indexed: watermarks.appended,
+            indexed: parts.indexer.indexed(),
             segments: parts.log.segments().len(),
             queues: parts.queues.all().len(),
             appended_records: tail.records,
@@ -396,7 +405,10 @@ impl Store {
     /// durably, and cannot come back. Records that readers still hold stay readable. Blocking.
     pub fn cut(&self, offset: u64) -> Result<(), CutError> {
         let parts = self.parts();
-        parts.log.cut(offset, || parts.queues.truncate(offset))
+        parts.log.cut(offset, || {
+            parts.queues.truncate(offset)?;
+            parts.indexer.cut(offset)
+        })
     }
 
     /// Removes expired files in the next rounds, whatever the hour (an operator asked).

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `store-alloc` | next segment, pages ahead ([`Allocator`]) |
 //! | `store-flush` | the log becomes durable ([`Flusher`]) |
+//! | `store-index` | keys are indexed behind the log ([`Indexer`]) |
 //! | `store-keep` | queues become durable, checkpoint, retention ([`Keeper`]) |
 //!
 //! They hold parts of the store and never the store itself, so that dropping it ends them.
@@ -22,6 +23,7 @@ use crate::config::StoreConfig;
 use crate::consume_queue::table::QueueTable;
 use crate::error::FileError;
 use crate::flush::Flusher;
+use crate::indexing::Indexer;
 use crate::poison::Gate;
 use crate::retention::{self, Cleaning};
 
@@ -54,6 +56,7 @@ pub(crate) struct Keeper {
     queues: Arc<QueueTable>,
     checkpoint: Arc<Checkpoint>,
     flusher: Arc<Flusher>,
+    indexer: Arc<Indexer>,
     gate: Arc<Gate>,
     last: Mutex<Last>,
     asked: AtomicU32,
@@ -74,6 +77,7 @@ impl Keeper {
             queues: Arc::clone(&parts.queues),
             checkpoint: Arc::clone(&parts.checkpoint),
             flusher: Arc::clone(&parts.flusher),
+            indexer: Arc::clone(&parts.indexer),
             gate: Arc::clone(&parts.gate),
             last: Mutex::new(last),
             asked: AtomicU32::new(0),
@@ -107,7 +111,7 @@ impl Keeper {
             self.log_failure(self.queues.flush(QUEUE_LEAST_PAGES));
         }
         if due(&mut last.checkpoint, millis(self.config.checkpoint_interval)) {
-            self.log_failure(self.checkpoint.save());
+            self.log_failure(self.indexer.save_note().and_then(|()| self.checkpoint.save()));
         }
         if due(&mut last.retention, millis(self.config.retention.interval)) {
             self.clean(now);
@@ -142,6 +146,7 @@ impl Keeper {
         let min = self.log.min();
         if self.cleaned_to.swap(min, Ordering::Relaxed) < min {
             self.log_failure(self.queues.delete_before(min).map(|_| ()));
+            self.log_failure(self.indexer.index().delete_before(min).map(|_| ()));
         }
         // Asked again, now that files may have gone.
         let space = fs.space(dir).unwrap_or(space);
@@ -189,6 +194,9 @@ impl Keeper {
     pub(crate) fn finish(&self) -> Result<(), FileError> {
         self.flusher.flush()?;
         self.flush_queues()?;
+        self.indexer.catch_up()?;
+        self.indexer.index().flush()?;
+        self.indexer.save_note()?;
         self.checkpoint.save()
     }
 }
@@ -201,21 +209,25 @@ fn millis(duration: Duration) -> i64 {
 pub(crate) struct Threads {
     allocator: Arc<Allocator>,
     flusher: Arc<Flusher>,
+    indexer: Arc<Indexer>,
     keeper: Arc<Keeper>,
     handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Threads {
-    pub(crate) fn start(
-        allocator: Arc<Allocator>,
-        flusher: Arc<Flusher>,
-        keeper: Arc<Keeper>,
-    ) -> std::io::Result<Self> {
-        let threads = Self { allocator, flusher, keeper, handles: Mutex::default() };
-        let (allocator, flusher, keeper) =
-            (Arc::clone(&threads.allocator), Arc::clone(&threads.flusher), Arc::clone(&threads.keeper));
+    pub(crate) fn start(parts: &crate::store::Parts, keeper: Arc<Keeper>) -> std::io::Result<Self> {
+        let threads = Self {
+            allocator: Arc::clone(&parts.allocator),
+            flusher: Arc::clone(&parts.flusher),
+            indexer: Arc::clone(&parts.indexer),
+            keeper: Arc::clone(&keeper),
+            handles: Mutex::default(),
+        };
+        let (allocator, flusher, indexer) =
+            (Arc::clone(&parts.allocator), Arc::clone(&parts.flusher), Arc::clone(&parts.indexer));
         threads.spawn("store-alloc", move || allocator.run())?;
         threads.spawn("store-flush", move || flusher.run())?;
+        threads.spawn("store-index", move || indexer.run())?;
         threads.spawn("store-keep", move || keeper.run())?;
         Ok(threads)
     }
@@ -229,6 +241,7 @@ impl Threads {
     /// Ends all threads and waits for them. Nothing is flushed.
     pub(crate) fn stop(&self) {
         self.keeper.stop();
+        self.indexer.stop();
         self.flusher.stop();
         self.allocator.stop();
         for handle in std::mem::take(&mut *self.handles.lock()) {

@@ -96,3 +96,46 @@ fn a_golden_directory_keeps_its_abort_file_until_a_clean_stop() {
     store.shutdown().expect("a clean stop");
     assert!(!abort.exists());
 }
+
+fn assert_every_key_is_found(name: &str, store: &Store) {
+    for line in lines(name, "index-queries.jsonl") {
+        let (topic, key) = (line["topic"].as_str().expect("a topic"), line["key"].as_str().expect("a key"));
+        let mut expected: Vec<_> =
+            line["physicalOffsets"].as_array().expect("offsets").iter().filter_map(Value::as_u64).collect();
+        let mut seen = std::collections::HashSet::new();
+        expected.retain(|offset| seen.insert(*offset));
+        assert_eq!(store.query_by_key(topic, key, 64, 0, i64::MAX).offsets, expected, "{topic} {key}");
+    }
+}
+
+#[test]
+fn keys_are_found_as_apache_finds_them() {
+    for name in ["clean", "ext"] {
+        let (_dir, config) = golden(name);
+        let store = Store::open(config, quiet()).expect("the store opens");
+        assert_every_key_is_found(name, &store);
+    }
+}
+
+#[test]
+fn keys_lost_by_a_kill_are_indexed_again() {
+    let (_dir, config) = golden("killed");
+    let store = Store::open(config, quiet()).expect("the store opens");
+    while store.stats().indexed < store.watermarks().confirmed {
+        std::thread::yield_now();
+    }
+    assert_every_key_is_found("killed", &store);
+}
+
+#[test]
+fn a_lost_index_is_built_again() {
+    let (dir, config) = golden("clean");
+    std::fs::remove_dir_all(dir.path().join("index")).expect("removal");
+    let store = Store::open(config.clone(), quiet()).expect("the store opens");
+    store.shutdown().expect("a clean stop");
+    assert_every_key_is_found("clean", &store);
+    drop(store);
+    let store = Store::open(config, quiet()).expect("the store opens");
+    assert_eq!(store.stats().indexed, store.watermarks().confirmed);
+    assert_every_key_is_found("clean", &store);
+}

@@ -140,29 +140,33 @@ impl CommitLog {
         let Some(mut room) = tail.writer.as_mut().and_then(|writer| writer.room(total)) else {
             return Err(Unwritable::Io("the current commit-log file has no room".to_owned()).into());
         };
+        let mut placed: SmallVec<[Appended; 2]> = SmallVec::with_capacity(items.len());
         let mut physical_offset = base;
-        for (queue, record, tags_code) in items {
+        for (i, (queue, record, _)) in items.iter().enumerate() {
             let size = record.encoded_len();
             let Some((buf, rest)) = room.split_at_mut_checked(size) else { break };
             room = rest;
-            let has_entry = has_entry(record);
-            let queue_offset = if has_entry { queue.max_offset() } else { 0 };
+            let queue_offset = next_queue_offset(items, &placed, i, queue, record);
             record
                 .encode(buf, Assigned { queue_offset, physical_offset: physical_offset as i64, store_timestamp: now });
             let size = size as u32; // `check` keeps it below the segment size
-            if has_entry {
-                let tags_code = dispatch::stored_tags_code(queue.topic(), *tags_code, now);
-                let entry = Entry { physical_offset, size, tags_code };
-                let dispatch = Dispatch { entry, queue_offset, batch_size: batch, store_timestamp: now };
-                self.enter(&rooms, queue, &dispatch)?;
-            }
             let ticket = Ticket { end: physical_offset + u64::from(size), epoch };
-            place(Appended { physical_offset, size, queue_offset, store_timestamp: now, ticket });
+            placed.push(Appended { physical_offset, size, queue_offset, store_timestamp: now, ticket });
             physical_offset = ticket.end;
         }
         tail.last_timestamp = now;
         tail.records += items.len() as u64;
+        // Readers who see an entry find its record: so the log is published first.
         self.publish(&mut tail, total);
+        for ((queue, record, tags_code), at) in items.iter().zip(&placed) {
+            if has_entry(record) {
+                let tags_code = dispatch::stored_tags_code(queue.topic(), *tags_code, now);
+                let entry = Entry { physical_offset: at.physical_offset, size: at.size, tags_code };
+                let (queue_offset, store_timestamp) = (at.queue_offset, now);
+                self.enter(&rooms, queue, &Dispatch { entry, queue_offset, batch_size: batch, store_timestamp })?;
+            }
+            place(*at);
+        }
         Ok(())
     }
 
@@ -266,7 +270,12 @@ impl CommitLog {
             tail.next_wanted = true;
             self.allocator.want(base);
             drop(tail);
-            self.allocator.wait_for(base)?;
+            if let Err(why) = self.allocator.wait_for(base) {
+                if class == AppendClass::Send {
+                    self.gate.refuse_sends();
+                }
+                return Err(why);
+            }
         }
     }
 
@@ -307,6 +316,18 @@ fn reserve<'a>(items: &[Item<'a>]) -> Result<Rooms<'a>, FileError> {
         rooms.push((*queue, queue.reserve(count)?));
     }
     Ok(rooms)
+}
+
+/// Offset of item `i` in its queue: behind the items before it that go to the same one.
+#[inline]
+fn next_queue_offset(items: &[Item<'_>], placed: &[Appended], i: usize, queue: &Queue, record: &NewRecord<'_>) -> i64 {
+    if !has_entry(record) {
+        return 0;
+    }
+    let before = items.iter().zip(placed).take(i).rev();
+    let last =
+        before.filter(|((other, _, _), _)| std::ptr::eq(*other, queue)).find(|((_, other, _), _)| has_entry(other));
+    last.map_or_else(|| queue.max_offset(), |(_, at)| at.queue_offset + 1)
 }
 
 /// Prepared and rollback records are in no queue.
