@@ -3,8 +3,10 @@
 pub mod config;
 pub mod core;
 pub mod error;
+pub mod group;
 pub mod lifecycle;
 pub mod namesrv;
+pub mod offset;
 pub mod remoting;
 pub mod route;
 pub mod send;

@@ -3,12 +3,15 @@
 //! Services are modules over `&Core`. They take typed values and return typed values or a future; none sees a socket.
 
 pub mod announce;
+pub mod clients;
 pub mod clock;
 pub mod deliver;
 pub mod filter;
+pub mod groups;
 pub mod identity;
 pub mod names;
 mod open;
+pub mod snapshot_map;
 pub mod topics;
 pub mod waiters;
 
@@ -20,8 +23,11 @@ use tenonmq_storage::{ConfigFile, FileError, Store};
 
 pub use open::CoreError;
 
-use self::{announce::Announcer, clock::Clock, identity::Identity, topics::Topics, waiters::Waiters};
-use crate::config::LiveConfig;
+use self::{
+    announce::Announcer, clients::Clients, clock::Clock, groups::Groups, identity::Identity, topics::Topics,
+    waiters::Waiters,
+};
+use crate::{config::LiveConfig, group::queue_lock::QueueLocks, offset::Offsets};
 
 /// Everything the services share.
 pub struct Core {
@@ -35,6 +41,14 @@ pub struct Core {
     pub identity: Identity,
     /// Topics and their queues.
     pub topics: Topics,
+    /// Subscription groups.
+    pub groups: Groups,
+    /// Who is connected, and what they subscribe to.
+    pub clients: Clients,
+    /// Which member may consume a queue in order.
+    pub locks: QueueLocks,
+    /// How far groups have come.
+    pub offsets: Offsets,
     /// Held pulls.
     pub waiters: Waiters,
     /// Tells the name servers about topics.

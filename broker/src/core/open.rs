@@ -8,15 +8,22 @@ use tenonmq_storage::{ConfigFile, Environment, OpenError, Store, StoreConfig, fs
 use super::{
     Core, LoadError,
     announce::Announcer,
+    clients::Clients,
     clock::Clock,
+    groups::Groups,
     identity::Identity,
     load_json, names,
     topics::{BuiltIn, Topics},
     waiters::Waiters,
 };
-use crate::config::{Config, LiveConfig};
+use crate::{
+    config::{Config, LiveConfig},
+    group::queue_lock::QueueLocks,
+    offset::{self, Offsets},
+};
 
 const TOPICS: &str = "topics.json";
+const GROUPS: &str = "subscriptionGroup.json";
 /// Topic attribute that says how a topic's queues are kept.
 const QUEUE_TYPE: &str = "queue.type";
 const BATCH: &str = "BatchCQ";
@@ -52,12 +59,19 @@ impl Core {
         let store = Store::open(StoreConfig { batch_topics, ..store }, env)?;
         let now_ms = clock.now_ms();
         let topics = Topics::load(store.config_file(TOPICS), built_in(&settings, &identity), now_ms)?;
+        let groups = Groups::load(store.config_file(GROUPS), Arc::clone(&config), clock.clone())?;
+        let offsets = store.config_file(offset::save::FILE_NAME);
+        let offsets = Offsets::load(offsets, settings.offsets.version_step)?;
         Ok(Self {
             config,
             clock,
             store,
             identity,
             topics,
+            groups,
+            clients: Clients::default(),
+            locks: QueueLocks::default(),
+            offsets,
             waiters: Waiters::default(),
             announcer: Announcer::default(),
             memory_hint_bytes: memory_bytes() / 100 * HOT_PERCENT,

@@ -1,8 +1,12 @@
 //! One file a capability: decode the header, call the service, encode its answer. No rule lives here.
 
+pub(crate) mod client;
+pub(crate) mod lock;
+pub(crate) mod offset;
 pub(crate) mod send;
 
-use tenonmq_protocol::{code::ResponseCode, header::RequestHeader};
+use serde::de::DeserializeOwned;
+use tenonmq_protocol::{body::json, code::ResponseCode, header::RequestHeader};
 
 use super::{Handled, Outbox, Request, Response};
 use crate::error::Refusal;
@@ -10,6 +14,11 @@ use crate::error::Refusal;
 /// The typed header of a request.
 pub(crate) fn header<'a, H: RequestHeader<'a>>(request: &Request<'a>) -> Result<H, Refusal> {
     Ok(H::decode(&request.command.fields)?)
+}
+
+/// The JSON body of a request. Apache runs into an exception at one that it cannot read, and answers 1.
+pub(crate) fn body<T: DeserializeOwned>(request: &Request<'_>) -> Result<T, Refusal> {
+    json::from_slice(request.body).map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, error.to_string()))
 }
 
 /// Answers with a refusal.

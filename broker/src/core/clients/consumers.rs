@@ -1,0 +1,254 @@
+//! One consumer group as its members describe it.
+//!
+//! What pulls need (how the group consumes, and its subscriptions) is an immutable [`GroupView`], replaced as a whole
+//! when a heartbeat changes it. A heartbeat that changes nothing writes one time stamp.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tenonmq_protocol::body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData};
+
+use super::members::{ClientInfo, Departure, Member, MemberList};
+use crate::{core::filter::TagFilter, remoting::Connection};
+
+/// What a group wants of one topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subscription {
+    /// As the client sent it.
+    pub data: SubscriptionData,
+    /// Its tag filter, ready for use. Passes everything when the expression is not of type `TAG`.
+    pub filter: TagFilter,
+}
+
+impl Subscription {
+    /// Prepares what a client sent. Only the expression type `TAG`, also when it is missing or empty, filters by tag.
+    pub fn new(data: SubscriptionData) -> Self {
+        let expression = data.sub_string.trim();
+        let all = !is_tag_type(&data) || data.class_filter_mode || expression.is_empty() || expression == "*";
+        let filter = if all { TagFilter::All } else { TagFilter::of_codes(data.code_set.iter().copied()) };
+        Self { data, filter }
+    }
+
+    /// Whether it filters by tag.
+    pub fn is_tag_type(&self) -> bool {
+        is_tag_type(&self.data)
+    }
+}
+
+/// Whether a subscription's expression is of type `TAG`, which is also what a missing type means.
+pub fn is_tag_type(data: &SubscriptionData) -> bool {
+    data.expression_type.as_deref().is_none_or(|kind| kind.is_empty() || kind == "TAG")
+}
+
+/// How a group consumes, and what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupView {
+    /// By pulling, pushing or popping.
+    pub consume_type: ConsumeType,
+    /// Whether members share the messages or each gets all of them.
+    pub message_model: MessageModel,
+    /// Where members start without a stored offset.
+    pub consume_from_where: ConsumeFromWhere,
+    subscriptions: FxHashMap<String, Arc<Subscription>>,
+}
+
+impl GroupView {
+    /// What the group wants of a topic; `None` when it is not subscribed.
+    pub fn subscription(&self, topic: &str) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(topic)
+    }
+
+    /// Everything that the group wants, in no order.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.subscriptions.values()
+    }
+
+    fn of(data: &ConsumerData) -> Self {
+        Self {
+            consume_type: data.consume_type,
+            message_model: data.message_model,
+            consume_from_where: data.consume_from_where,
+            subscriptions: FxHashMap::default(),
+        }
+    }
+
+    fn describes(&self, data: &ConsumerData) -> bool {
+        self.consume_type == data.consume_type
+            && self.message_model == data.message_model
+            && self.consume_from_where == data.consume_from_where
+    }
+
+    /// Whether every one of `wanted` is here in that version or a newer one, and nothing else.
+    fn covers(&self, wanted: &[SubscriptionData]) -> bool {
+        let is_known = |data: &SubscriptionData| {
+            self.subscriptions.get(&data.topic).is_some_and(|old| old.data.sub_version >= data.sub_version)
+        };
+        wanted.iter().all(is_known)
+            && self.subscriptions.keys().all(|topic| wanted.iter().any(|data| data.topic == *topic))
+    }
+
+    /// Takes over what a member wants: newer versions replace older ones, topics that it lacks go away. True when a topic
+    /// came or went.
+    fn update(&mut self, wanted: &[SubscriptionData], group: &str, client_id: &str) -> bool {
+        let before = self.subscriptions.len();
+        self.subscriptions.retain(|topic, _| wanted.iter().any(|data| data.topic == *topic));
+        let mut changed = self.subscriptions.len() != before;
+        for data in wanted {
+            match self.subscriptions.get(&data.topic) {
+                None => changed = true,
+                Some(old) if data.sub_version <= old.data.sub_version => continue,
+                Some(old) if old.data.sub_string != data.sub_string => {
+                    tracing::warn!(
+                        group,
+                        topic = data.topic,
+                        old = old.data.sub_string,
+                        new = data.sub_string,
+                        client_id,
+                        "the group's subscription changed; members that differ lose messages"
+                    );
+                }
+                Some(_) => {}
+            }
+            self.subscriptions.insert(data.topic.clone(), Arc::new(Subscription::new(data.clone())));
+        }
+        changed
+    }
+}
+
+/// What a heartbeat did to its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// The connection was not a member before.
+    pub joined: bool,
+    /// A subscribed topic came or went.
+    pub topics_changed: bool,
+    /// The sender must send its subscriptions: they differ from what the group sent before, or none are known.
+    pub wants_subscriptions: bool,
+}
+
+impl Heard {
+    /// Whether the members have to divide the queues anew.
+    pub fn rebalances(&self) -> bool {
+        self.joined || self.topics_changed
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    members: MemberList,
+    /// Of the last heartbeat; 0 with a heartbeat of the first version.
+    fingerprint: Option<i32>,
+    /// Whether any heartbeat has brought subscriptions, even an empty set.
+    has_subscriptions: bool,
+}
+
+/// A consumer group with at least one member.
+#[derive(Debug)]
+pub struct ConsumerGroup {
+    name: Arc<str>,
+    view: ArcSwap<GroupView>,
+    state: Mutex<State>,
+}
+
+impl ConsumerGroup {
+    pub(super) fn new(data: &ConsumerData) -> Self {
+        Self {
+            name: data.group_name.as_str().into(),
+            view: ArcSwap::from_pointee(GroupView::of(data)),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// How it consumes at this moment. No lock, no reference counted.
+    pub fn view(&self) -> Guard<Arc<GroupView>> {
+        self.view.load()
+    }
+
+    /// What it wants of a topic; `None` when it is not subscribed.
+    pub fn subscription(&self, topic: &str) -> Option<Arc<Subscription>> {
+        self.view().subscription(topic).cloned()
+    }
+
+    /// Whether each member gets all messages.
+    pub fn is_broadcasting(&self) -> bool {
+        self.view().message_model == MessageModel::Broadcasting
+    }
+
+    /// Its members, oldest connection first.
+    pub fn members(&self) -> Vec<Arc<Member>> {
+        self.state.lock().members.all().to_vec()
+    }
+
+    /// The names of its members, ordered, each once: a client that reconnected counts once although its old
+    /// connection is not gone yet, or a queue would be given to nobody.
+    pub fn client_ids(&self) -> Vec<Arc<str>> {
+        let mut ids: Vec<_> =
+            self.state.lock().members.all().iter().map(|member| Arc::clone(member.client_id())).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The member of that name; the newest connection when there are several.
+    pub fn member(&self, client_id: &str) -> Option<Arc<Member>> {
+        let state = self.state.lock();
+        state.members.all().iter().rev().find(|member| **member.client_id() == *client_id).cloned()
+    }
+
+    /// Whether that connection is a member.
+    pub fn has(&self, connection: &Connection) -> bool {
+        self.state.lock().members.has(connection.id())
+    }
+
+    /// Takes in a heartbeat. `subscriptions` is `None` when it carries none. `None` when the group was just retired.
+    pub(super) fn heard(
+        &self,
+        info: &ClientInfo<'_>,
+        data: &ConsumerData,
+        subscriptions: Option<&[SubscriptionData]>,
+        fingerprint: i32,
+        now_ms: i64,
+    ) -> Option<Heard> {
+        let mut state = self.state.lock();
+        if state.members.retired {
+            return None;
+        }
+        let topics_changed = self.update_view(data, subscriptions, info.client_id);
+        let known_before = state.has_subscriptions;
+        state.has_subscriptions |= subscriptions.is_some();
+        let before = state.fingerprint.replace(fingerprint);
+        let differs = before.is_some_and(|before| before != fingerprint);
+        Some(Heard {
+            joined: state.members.seen(info, now_ms),
+            topics_changed,
+            wants_subscriptions: differs || (subscriptions.is_none() && !known_before),
+        })
+    }
+
+    /// Called with the state's lock held, so that views do not overtake each other.
+    fn update_view(&self, data: &ConsumerData, subscriptions: Option<&[SubscriptionData]>, client_id: &str) -> bool {
+        let view = self.view.load();
+        if view.describes(data) && subscriptions.is_none_or(|wanted| view.covers(wanted)) {
+            return false;
+        }
+        let mut next = GroupView { subscriptions: view.subscriptions.clone(), ..GroupView::of(data) };
+        let changed = subscriptions.is_some_and(|wanted| next.update(wanted, &self.name, client_id));
+        self.view.store(Arc::new(next));
+        changed
+    }
+
+    pub(super) fn leave(&self, connection_id: u64) -> Departure {
+        self.state.lock().members.depart(|members| members.remove(connection_id).into_iter().collect())
+    }
+
+    pub(super) fn drop_silent(&self, before_ms: i64) -> Departure {
+        self.state.lock().members.depart(|members| members.remove_silent(before_ms))
+    }
+}

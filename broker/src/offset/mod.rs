@@ -1,0 +1,35 @@
+//! How far each consumer group has come in each queue.
+//!
+//! [`table`] holds the offsets, [`save`] keeps them in Apache's file, [`query`] answers what clients ask about offsets and
+//! the ends of queues. Rules: `transactions-retry-delay.md` section 6.
+
+pub mod query;
+mod queues;
+pub mod save;
+pub mod table;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+pub use table::{Commit, Offsets, StoredOffset};
+
+use crate::core::Core;
+
+/// Saves the table every `flushConsumerOffsetInterval`, and once more at the end.
+pub async fn keep_saved(core: Arc<Core>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let nap = core.clock.sleep(core.config.load().offsets.flush_interval);
+        tokio::select! {
+            () = nap => {}
+            () = stop.cancelled() => {}
+        }
+        let core = Arc::clone(&core);
+        let saved = tokio::task::spawn_blocking(move || core.offsets.save(core.clock.now_ms())).await;
+        match saved {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "consumer offsets not saved; the next period tries again"),
+            Err(error) => tracing::error!(%error, "saving consumer offsets ended early"),
+        }
+    }
+}
