@@ -32,7 +32,7 @@ pub(crate) fn scan<'a>(header: &'a [u8], scratch: &'a mut HeaderScratch) -> Resu
         let name = reader.text("field name length", name_len, scratch)?;
         let value_len = i32::from_be_bytes(reader.array("field value length")?);
         let value = reader.text("field value length", value_len, scratch)?;
-        if name.len > 0 {
+        if name.len() > 0 {
             scratch.push("", name, value)?;
         }
     }

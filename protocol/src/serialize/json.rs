@@ -29,10 +29,12 @@ struct Envelope {
 pub(crate) fn scan<'a>(header: &'a [u8], scratch: &'a mut HeaderScratch) -> Result<CommandView<'a>, DecodeError> {
     let text = std::str::from_utf8(header).map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })?;
     scratch.clear();
-    let mut scanner = Scanner { text, at: 0, scratch };
+    let mut scanner = Scanner { text, at: 0, scratch, error: None };
     let mut envelope = Envelope::default();
-    scanner.object(|scanner, key| scanner.envelope_value(key, &mut envelope))?;
-    scanner.end()?;
+    let scanned = scanner.object(|scanner, key| scanner.envelope_value(key, &mut envelope));
+    if scanned.and_then(|()| scanner.end()).is_err() {
+        return Err(scanner.error.unwrap_or(DecodeError::Json { at: scanner.at, expected: "a header" }));
+    }
     let scratch: &'a HeaderScratch = scratch;
     let remark = envelope.remark.map(|span| scratch.resolve(text, span)).filter(|remark| !remark.is_empty());
     Ok(CommandView {
@@ -46,14 +48,20 @@ pub(crate) fn scan<'a>(header: &'a [u8], scratch: &'a mut HeaderScratch) -> Resu
     })
 }
 
+/// Scanning has stopped; [`Scanner::error`] says why. Results stay small enough for registers this way.
+struct Stop;
+
+type Step<T> = Result<T, Stop>;
+
 struct Scanner<'t, 's> {
     text: &'t str,
     at: usize,
     scratch: &'s mut HeaderScratch,
+    error: Option<DecodeError>,
 }
 
 impl Scanner<'_, '_> {
-    fn envelope_value(&mut self, key: Span, envelope: &mut Envelope) -> Result<(), DecodeError> {
+    fn envelope_value(&mut self, key: Span, envelope: &mut Envelope) -> Step<()> {
         match self.scratch.resolve(self.text, key) {
             "code" => envelope.code = self.number("code")?,
             "version" => envelope.version = self.number("version")?,
@@ -71,10 +79,13 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    fn ext_fields(&mut self) -> Result<(), DecodeError> {
+    fn ext_fields(&mut self) -> Step<()> {
         match self.peek() {
             Some(b'{') => self.object(|scanner, name| match scanner.value()? {
-                Some(value) => scanner.scratch.push(scanner.text, name, value),
+                Some(value) => {
+                    let pushed = scanner.scratch.push(scanner.text, name, value);
+                    pushed.map_err(|error| scanner.stop(error))
+                }
                 None => Ok(()),
             }),
             Some(b'n') => self.value().map(drop),
@@ -83,7 +94,8 @@ impl Scanner<'_, '_> {
     }
 
     /// Reads an object; `entry` is called behind each key's colon and reads the value.
-    fn object(&mut self, mut entry: impl FnMut(&mut Self, Span) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
+    #[inline]
+    fn object(&mut self, mut entry: impl FnMut(&mut Self, Span) -> Step<()>) -> Step<()> {
         self.skip_space();
         self.eat(b'{', "an object")?;
         loop {
@@ -110,7 +122,8 @@ impl Scanner<'_, '_> {
         }
     }
 
-    fn key(&mut self) -> Result<Span, DecodeError> {
+    #[inline]
+    fn key(&mut self) -> Step<Span> {
         match self.peek() {
             Some(quote @ (b'"' | b'\'')) => self.string(quote),
             _ => self.scalar("a key"),
@@ -118,7 +131,8 @@ impl Scanner<'_, '_> {
     }
 
     /// Any value as text; `None` for `null`. An object or array is its own text.
-    fn value(&mut self) -> Result<Option<Span>, DecodeError> {
+    #[inline]
+    fn value(&mut self) -> Step<Option<Span>> {
         match self.peek() {
             Some(quote @ (b'"' | b'\'')) => self.string(quote).map(Some),
             Some(b'{' | b'[') => self.nested().map(Some),
@@ -129,13 +143,17 @@ impl Scanner<'_, '_> {
         }
     }
 
-    fn number(&mut self, field: &'static str) -> Result<i32, DecodeError> {
+    fn number(&mut self, field: &'static str) -> Step<i32> {
         let Some(value) = self.value()? else { return Ok(0) };
-        self.scratch.resolve(self.text, value).trim().parse().map_err(|_| DecodeError::Number { field })
+        let text = self.scratch.resolve(self.text, value);
+        match text.parse().or_else(|_| text.trim().parse()) {
+            Ok(number) => Ok(number),
+            Err(_) => Err(self.stop(DecodeError::Number { field })),
+        }
     }
 
     /// A run of characters without structure: a number, `true`, `null`, a bare name.
-    fn scalar(&mut self, expected: &'static str) -> Result<Span, DecodeError> {
+    fn scalar(&mut self, expected: &'static str) -> Step<Span> {
         let start = self.at;
         let ends = |byte: &u8| matches!(byte, b',' | b':' | b'{' | b'}' | b'[' | b']' | b'"' | b'\'' | 0..=b' ');
         let rest = self.rest();
@@ -143,15 +161,22 @@ impl Scanner<'_, '_> {
         if self.at == start { Err(self.expected(expected)) } else { Ok(Span::new(start, self.at, false)) }
     }
 
-    /// A string in quotes. Copied to the scratch from its first escape on.
-    fn string(&mut self, quote: u8) -> Result<Span, DecodeError> {
+    /// A string in quotes: its place in the header, unless it has escapes.
+    #[inline]
+    fn string(&mut self, quote: u8) -> Step<Span> {
         self.at += 1;
         let start = self.at;
-        if !self.seek_string_end(quote)? {
-            let span = Span::new(start, self.at, false);
-            self.at += 1;
-            return Ok(span);
+        if self.seek_string_end(quote)? {
+            return self.escaped_string(start, quote);
         }
+        let span = Span::new(start, self.at, false);
+        self.at += 1;
+        Ok(span)
+    }
+
+    /// A string that stands at its first escape; it is copied to the scratch.
+    #[inline(never)]
+    fn escaped_string(&mut self, start: usize, quote: u8) -> Step<Span> {
         let copied = self.scratch.text.len();
         let mut piece = start;
         loop {
@@ -160,14 +185,19 @@ impl Scanner<'_, '_> {
                 self.at += 1;
                 return Ok(Span::new(copied, self.scratch.text.len(), true));
             }
-            self.escape()?;
+            let Some((character, len)) = unescape(self.rest()) else {
+                return Err(self.expected("an escape sequence"));
+            };
+            self.scratch.text.push(character);
+            self.at += len;
             piece = self.at;
             self.seek_string_end(quote)?;
         }
     }
 
     /// Moves to the next quote (`false`) or backslash (`true`).
-    fn seek_string_end(&mut self, quote: u8) -> Result<bool, DecodeError> {
+    #[inline]
+    fn seek_string_end(&mut self, quote: u8) -> Step<bool> {
         match find_string_end(self.rest(), quote) {
             Some(distance) => self.at += distance,
             None => {
@@ -178,16 +208,8 @@ impl Scanner<'_, '_> {
         Ok(self.peek() == Some(b'\\'))
     }
 
-    /// Unescapes one sequence into the scratch.
-    fn escape(&mut self) -> Result<(), DecodeError> {
-        let (character, len) = unescape(self.rest()).ok_or_else(|| self.expected("an escape sequence"))?;
-        self.scratch.text.push(character);
-        self.at += len;
-        Ok(())
-    }
-
     /// An object or array, skipped over. Only brackets and strings are looked at.
-    fn nested(&mut self) -> Result<Span, DecodeError> {
+    fn nested(&mut self) -> Step<Span> {
         let (start, mut depth) = (self.at, 0);
         loop {
             match self.peek() {
@@ -205,12 +227,12 @@ impl Scanner<'_, '_> {
                 return Ok(Span::new(start, self.at, false));
             }
             if depth > MAX_DEPTH {
-                return Err(DecodeError::TooDeep { limit: MAX_DEPTH });
+                return Err(self.stop(DecodeError::TooDeep { limit: MAX_DEPTH }));
             }
         }
     }
 
-    fn skip_string(&mut self, quote: u8) -> Result<(), DecodeError> {
+    fn skip_string(&mut self, quote: u8) -> Step<()> {
         self.at += 1;
         while self.seek_string_end(quote)? {
             self.at += 2;
@@ -220,12 +242,13 @@ impl Scanner<'_, '_> {
     }
 
     /// Nothing may follow the object but white space and the zero that C programs leave.
-    fn end(&mut self) -> Result<(), DecodeError> {
+    fn end(&mut self) -> Step<()> {
         self.skip_space();
         if self.rest().iter().all(|&byte| byte == 0) { Ok(()) } else { Err(self.expected("the end of the header")) }
     }
 
-    fn eat(&mut self, byte: u8, expected: &'static str) -> Result<(), DecodeError> {
+    #[inline]
+    fn eat(&mut self, byte: u8, expected: &'static str) -> Step<()> {
         if self.peek() != Some(byte) {
             return Err(self.expected(expected));
         }
@@ -233,21 +256,31 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t' | 8 | 12) = self.peek() {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn rest(&self) -> &[u8] {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    fn expected(&self, expected: &'static str) -> DecodeError {
-        DecodeError::Json { at: self.at, expected }
+    #[cold]
+    fn expected(&mut self, expected: &'static str) -> Stop {
+        self.stop(DecodeError::Json { at: self.at, expected })
+    }
+
+    #[cold]
+    fn stop(&mut self, error: DecodeError) -> Stop {
+        self.error = Some(error);
+        Stop
     }
 }

@@ -16,13 +16,10 @@ pub struct HeaderScratch {
     short: [u8; 32],
 }
 
-/// A piece of text: in the header, or in the scratch.
+/// A piece of text: in the header, or in the scratch. One word, so that it travels in a register: start in the low half,
+/// length above it, the place in the top bit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
-    pub(super) start: u32,
-    pub(super) len: u32,
-    pub(super) in_scratch: bool,
-}
+pub(super) struct Span(u64);
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -31,9 +28,23 @@ struct Entry {
 }
 
 impl Span {
-    /// Header lengths are limited far below 4 GiB, so the casts lose nothing.
+    const IN_SCRATCH: u64 = 1 << 63;
+
+    /// Header lengths are limited far below 2 GiB, so the halves hold them.
+    #[inline]
     pub(super) fn new(start: usize, end: usize, in_scratch: bool) -> Self {
-        Self { start: start as u32, len: (end - start) as u32, in_scratch }
+        let place = if in_scratch { Self::IN_SCRATCH } else { 0 };
+        Self(place | ((end - start) as u64) << 32 | start as u64)
+    }
+
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        (self.0 & !Self::IN_SCRATCH) as usize >> 32
+    }
+
+    #[inline]
+    fn start(self) -> usize {
+        self.0 as u32 as usize
     }
 }
 
@@ -54,17 +65,18 @@ impl HeaderScratch {
         }
         self.entries.push(Entry { name, value });
         let count = self.entries.len() as u8;
-        let place = short_name(self.resolve(header, name)).and_then(|at| self.short.get_mut(at));
-        if let Some(place) = place {
+        if name.len() == 1
+            && let Some(place) = short_name(self.resolve(header, name)).and_then(|at| self.short.get_mut(at))
+        {
             *place = count;
         }
         Ok(())
     }
 
+    #[inline]
     pub(super) fn resolve<'a>(&'a self, header: &'a str, span: Span) -> &'a str {
-        let text = if span.in_scratch { self.text.as_str() } else { header };
-        let start = span.start as usize;
-        text.get(start..start + span.len as usize).unwrap_or_default()
+        let text = if span.0 & Span::IN_SCRATCH == 0 { header } else { self.text.as_str() };
+        text.get(span.start()..span.start() + span.len()).unwrap_or_default()
     }
 
     /// The last value of `name`.
@@ -77,7 +89,7 @@ impl HeaderScratch {
             None => self
                 .entries
                 .iter()
-                .rfind(|entry| entry.name.len as usize == name.len() && self.resolve(header, entry.name) == name)?,
+                .rfind(|entry| entry.name.len() == name.len() && self.resolve(header, entry.name) == name)?,
         };
         Some(self.resolve(header, entry.value))
     }

@@ -37,7 +37,7 @@ fn find_special(bytes: &[u8]) -> Option<usize> {
     )
 }
 
-#[inline]
+#[inline(always)]
 fn find(bytes: &[u8], in_word: impl Fn(u64) -> u64, is_hit: impl Fn(u8) -> bool) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
@@ -83,6 +83,9 @@ fn push_escape(out: &mut BytesMut, special: u8) {
 /// Undoes the escape sequence that `rest` begins with, as fastjson does. Returns the character and the sequence's
 /// length. Half of a surrogate pair becomes the replacement character.
 pub(crate) fn unescape(rest: &[u8]) -> Option<(char, usize)> {
+    if let [b'\\', b'u', b'0', b'0', high @ b'0'..=b'7', low @ b'0'..=b'9', ..] = rest {
+        return Some((char::from((high - b'0') << 4 | (low - b'0')), 6)); // the separators of properties
+    }
     let [b'\\', kind, after @ ..] = rest else { return None };
     let simple = match kind {
         b'"' | b'\\' | b'/' | b'\'' => char::from(*kind),
