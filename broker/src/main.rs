@@ -69,7 +69,10 @@ async fn serve(config: Arc<LiveConfig>, started: Instant) -> Result<(), Box<dyn 
     let limit = config.load().shutdown_timeout;
     tokio::select! {
         stopped = tokio::time::timeout(limit, running.shutdown()) => match stopped {
-            Ok(()) => Ok(info!("stopped")),
+            Ok(()) => {
+                info!("stopped");
+                Ok(())
+            }
             Err(_) => Err(format!("not stopped within {limit:?}; the next start recovers").into()),
         },
         _ = interrupt.recv() => Err("stopped at once by a second signal; the next start recovers".into()),

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::keys::{self, Area};
+use super::load::{Input, load};
 use super::machine::Machine;
 use super::model::Config;
 use super::properties;
@@ -48,6 +49,19 @@ impl LiveConfig {
     #[must_use]
     pub fn new(config: Config, values: Values, machine: Machine) -> Self {
         Self { current: ArcSwap::from_pointee(config), machine, values: Mutex::new(Versioned { values, changes: 0 }) }
+    }
+
+    /// A configuration of these keys and values alone, for a broker inside another program or a test: nothing comes
+    /// from the environment, and the defaults do not depend on the machine.
+    ///
+    /// # Errors
+    /// [`ConfigError`], as for flags: an unknown key is one.
+    pub fn embedded<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Arc<Self>, ConfigError> {
+        let flag = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned(), "setting".to_owned());
+        let input = Input { flags: settings.into_iter().map(flag).collect(), ..Input::default() };
+        let machine = Machine::for_tests();
+        let loaded = load(&input, &machine)?;
+        Ok(Arc::new(Self::new(loaded.config, loaded.values, machine)))
     }
 
     /// The configuration at this moment. Cheap; keep it no longer than one request.
