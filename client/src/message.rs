@@ -170,6 +170,11 @@ impl Message {
         self.properties.remove(name);
     }
 
+    /// Topic, body and property text.
+    pub(crate) fn into_parts(self) -> (String, Bytes, String) {
+        (self.topic, self.body, self.properties.into_string())
+    }
+
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let invalid = |reason: String| Err(Error::InvalidMessage { reason });
         if let Some(fault) = &self.fault {

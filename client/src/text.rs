@@ -19,6 +19,10 @@ impl PropertyText {
         &self.0
     }
 
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+
     /// The last value under `name`: upstream's parser lets the last of two win.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.iter().filter(|(n, _)| *n == name).last().map(|(_, value)| value)

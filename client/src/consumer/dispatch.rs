@@ -77,17 +77,37 @@ async fn handle<L: MessageListener>(member: &Member, listener: &L, delivery: &De
 }
 
 async fn outcome_of<L: MessageListener>(member: &Member, listener: &L, message: &ReceivedMessage) -> ConsumeOutcome {
-    let limit = member.settings.consume_timeout;
-    match timeout(limit, AssertUnwindSafe(listener.consume(message.clone())).catch_unwind()).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_panic)) => {
+    match run_listener(member, listener, message).await {
+        Ended::With(outcome) => outcome,
+        Ended::Panicked => {
             warn!(id = message.id(), "the handler panicked; the message is delivered again later");
             ConsumeOutcome::Retry
         }
-        Err(_) => {
-            warn!(id = message.id(), ?limit, "the handler took too long; the message is delivered again later");
+        Ended::TimedOut => {
+            warn!(id = message.id(), "the handler took too long; the message is delivered again later");
             ConsumeOutcome::Retry
         }
+    }
+}
+
+/// How one call of the listener ended.
+pub(super) enum Ended {
+    With(ConsumeOutcome),
+    Panicked,
+    TimedOut,
+}
+
+/// Calls the listener once. The call itself may panic too, before it returns its future.
+pub(super) async fn run_listener<L: MessageListener>(
+    member: &Member,
+    listener: &L,
+    message: &ReceivedMessage,
+) -> Ended {
+    let call = AssertUnwindSafe(async { listener.consume(message.clone()).await });
+    match timeout(member.settings.consume_timeout, call.catch_unwind()).await {
+        Ok(Ok(outcome)) => Ended::With(outcome),
+        Ok(Err(_panic)) => Ended::Panicked,
+        Err(_) => Ended::TimedOut,
     }
 }
 

@@ -3,15 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use tenonmq_protocol::{Command, body::offset::ResetOffsetBody, message::queue::MessageQueue};
-use tokio::{sync::mpsc, time::sleep};
+use tenonmq_protocol::message::queue::MessageQueue;
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::{
     ConsumeFrom, allocate_averagely, process_queue::ProcessQueue, pull_loop::pull_until_dropped, push::Member,
     push::unix_ms, queries,
 };
-use crate::{error::Error, session::from_json};
+use crate::error::Error;
 
 /// Pause before a division that could not be completed is tried again; doubled up to the rebalance interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ pub(super) async fn join(member: &Arc<Member>) {
 }
 
 /// Divides anew on every change, on the interval, and soon after a division that was not complete.
-pub(super) async fn keep_balanced(member: Arc<Member>, mut resets: mpsc::Receiver<Command>) {
+pub(super) async fn keep_balanced(member: Arc<Member>) {
     let interval = member.settings.rebalance_interval;
     let mut pause = FIRST_RETRY.min(interval);
     loop {
@@ -32,7 +32,6 @@ pub(super) async fn keep_balanced(member: Arc<Member>, mut resets: mpsc::Receive
             () = member.stopping.cancelled() => return,
             () = member.rebalance.notified() => {}
             () = sleep(pause) => {}
-            Some(order) = resets.recv() => reset(&member, &order).await,
         }
         let complete = tokio::select! {
             () = member.stopping.cancelled() => return,
@@ -158,25 +157,6 @@ async fn first_offset(member: &Member, queue: &MessageQueue) -> Result<i64, Erro
         ConsumeFrom::Latest => queries::max_offset(session, queue).await,
         ConsumeFrom::Earliest => Ok(queries::min_offset(session, queue).await?.max(0)),
         ConsumeFrom::Timestamp(time) => queries::offset_by_time(session, queue, unix_ms(time)).await,
-    }
-}
-
-/// An operator moved the group: the queues are dropped and taken again at the new offsets.
-async fn reset(member: &Member, order: &Command) {
-    let moved: ResetOffsetBody = match from_json("RESET_CONSUMER_CLIENT_OFFSET", &order.body) {
-        Ok(moved) => moved,
-        Err(error) => {
-            warn!(%error, "an offset reset that cannot be read");
-            return;
-        }
-    };
-    for (queue, offset) in moved.offset_table {
-        let held = member.queues.lock().remove(&queue);
-        if let Some(held) = held {
-            info!(group = member.settings.group, topic = queue.topic, queue = queue.queue_id, offset, "offset reset");
-            held.dropped.cancel();
-            move_offset(member, &queue, offset).await;
-        }
     }
 }
 

@@ -9,6 +9,7 @@ mod fetch;
 mod listener;
 mod members;
 mod offset;
+mod operators;
 mod process_queue;
 mod pull;
 mod pull_loop;

@@ -28,6 +28,14 @@ pub(crate) struct ProcessQueue {
     freed: Notify,
 }
 
+/// How much of a queue is in flight; offsets are 0 when nothing is.
+pub(crate) struct Cached {
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+}
+
 struct State {
     in_flight: BTreeMap<i64, usize>,
     bytes: usize,
@@ -72,6 +80,17 @@ impl ProcessQueue {
     pub(crate) fn safe_offset(&self) -> i64 {
         let state = self.state.lock();
         state.in_flight.first_key_value().map_or(state.next, |(offset, _)| *offset)
+    }
+
+    /// What is in flight, for operators.
+    pub(crate) fn cached(&self) -> Cached {
+        let state = self.state.lock();
+        Cached {
+            count: state.in_flight.len(),
+            bytes: state.bytes,
+            first: state.in_flight.first_key_value().map_or(0, |(offset, _)| *offset),
+            last: state.in_flight.last_key_value().map_or(0, |(offset, _)| *offset),
+        }
     }
 
     pub(crate) fn next(&self) -> i64 {

@@ -79,7 +79,7 @@ impl PullConsumerBuilder {
             consume_from: consume_from_name(ConsumeFrom::default()),
             subscriptions: Arc::new(Subscriptions::new()),
             rebalance: Arc::new(Notify::new()),
-            resets: None,
+            orders: None,
         };
         let session = Session::start(self.client, Arc::new(role)).await?;
         Ok(PullConsumer {

@@ -20,17 +20,15 @@ use super::{
     dispatch::{Delivery, dispatch},
     members,
     offset::OffsetStore,
+    operators::{self, ORDER_QUEUE},
     process_queue::ProcessQueue,
     role::{ConsumerRole, Subscription, Subscriptions},
 };
 use crate::{
     config::ClientConfig,
     error::Error,
-    session::{Session, ticker},
+    session::{Session, now_ms, ticker},
 };
-
-/// Offset resets that may wait.
-const RESET_QUEUE: usize = 64;
 
 /// Consumes the queues that fall to it, until [shut down](Self::shutdown). Dropping it stops consuming at once;
 /// progress since the last save is then consumed again.
@@ -68,6 +66,8 @@ pub(crate) struct Member {
     pub(crate) deliveries: mpsc::UnboundedSender<Delivery>,
     /// One permit for each message that may be handled at the same time.
     pub(crate) permits: Arc<Semaphore>,
+    /// When it was started, ms since the Unix epoch.
+    pub(crate) started_ms: i64,
     /// No more pulls, no more handlers.
     pub(crate) stopping: CancellationToken,
 }
@@ -146,7 +146,7 @@ pub(super) async fn start<L: MessageListener>(
 ) -> Result<PushConsumer, Error> {
     let subscriptions = Arc::new(subscriptions_of(&settings));
     let rebalance = Arc::new(Notify::new());
-    let (resets, ordered_resets) = mpsc::channel(RESET_QUEUE);
+    let (orders, ordered) = mpsc::channel(ORDER_QUEUE);
     let role = ConsumerRole {
         group: settings.group.clone(),
         consume_type: ConsumeType::Passively,
@@ -154,7 +154,7 @@ pub(super) async fn start<L: MessageListener>(
         consume_from: consume_from_name(settings.from),
         subscriptions: Arc::clone(&subscriptions),
         rebalance: Arc::clone(&rebalance),
-        resets: Some(resets),
+        orders: Some(orders),
     };
     let session = Session::start(client, Arc::new(role)).await?;
     let offsets = match &settings.broadcast {
@@ -171,12 +171,14 @@ pub(super) async fn start<L: MessageListener>(
         queues: Mutex::default(),
         rebalance,
         deliveries,
+        started_ms: now_ms(),
         stopping: CancellationToken::new(),
     });
     let consumer = PushConsumer { member: Arc::clone(&member) };
     members::join(&member).await;
+    tokio::spawn(operators::serve(Arc::clone(&member), Arc::clone(&listener), ordered));
     tokio::spawn(dispatch(Arc::clone(&member), listener, fetched));
-    tokio::spawn(members::keep_balanced(Arc::clone(&member), ordered_resets));
+    tokio::spawn(members::keep_balanced(Arc::clone(&member)));
     tokio::spawn(save_periodically(member));
     Ok(consumer)
 }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use tenonmq_protocol::{
-    Command, RequestCode, ResponseCode,
+    Command, RequestCode,
     body::heartbeat::{ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, SubscriptionData},
     message::properties::java_hash,
 };
 use tokio::sync::{Notify, mpsc};
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::Filter;
+use super::{Filter, operators::Order};
 use crate::{
     session::{Role, now_ms},
     transport::Connection,
@@ -45,7 +45,8 @@ impl Subscription {
         self.version.store(now.max(self.version() + 1), Ordering::Relaxed);
     }
 
-    fn data(&self, topic: &str) -> SubscriptionData {
+    /// What brokers are told of it.
+    pub(crate) fn data(&self, topic: &str) -> SubscriptionData {
         let tags: Vec<String> = match &self.filter {
             Filter::Tags(tags) => tags.iter().cloned().collect(),
             Filter::All | Filter::Sql(_) => Vec::new(),
@@ -73,8 +74,8 @@ pub(crate) struct ConsumerRole {
     pub(crate) subscriptions: Arc<Subscriptions>,
     /// Told when the division of queues has to be looked at.
     pub(crate) rebalance: Arc<Notify>,
-    /// Offset resets that an operator ordered.
-    pub(crate) resets: Option<mpsc::Sender<Command>>,
+    /// Where operators' requests are served, if at all.
+    pub(crate) orders: Option<mpsc::Sender<Order>>,
 }
 
 impl Role for ConsumerRole {
@@ -95,28 +96,21 @@ impl Role for ConsumerRole {
     }
 
     fn request(&self, connection: &Arc<Connection>, request: Command) {
-        match (RequestCode(request.code), &self.resets) {
+        match (RequestCode(request.code), &self.orders) {
             (RequestCode::NOTIFY_CONSUMER_IDS_CHANGED, _) => {
                 debug!(group = self.group, peer = connection.address(), "the group's members changed");
                 self.rebalance.notify_one();
             }
-            (RequestCode::RESET_CONSUMER_CLIENT_OFFSET, Some(resets)) => drop(resets.try_send(request)),
-            (code, _) => refuse(connection, &request, code),
+            (_, Some(orders)) => {
+                if orders.try_send((Arc::clone(connection), request)).is_err() {
+                    warn!(group = self.group, "too many requests of operators at once: one is dropped");
+                }
+            }
+            (code, None) => debug!(code = code.0, "a broker's request that this consumer does not serve"),
         }
     }
 
     fn route_changed(&self) {
         self.rebalance.notify_one();
     }
-}
-
-/// Answers what this client does not serve, so that an operator's tool does not wait in vain.
-fn refuse(connection: &Connection, request: &Command, code: RequestCode) {
-    debug!(code = code.0, "a broker's request that this client does not serve");
-    if request.is_oneway() {
-        return;
-    }
-    let remark = format!(" request type {} not supported", code.0);
-    let response = Command::response(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, request.opaque);
-    drop(connection.respond(&response.with_remark(remark))); // the connection may be gone: nobody to tell
 }

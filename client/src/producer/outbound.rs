@@ -37,12 +37,14 @@ impl Outbound {
         message.validate()?;
         check_size(message.body().len(), settings)?;
         let message_id = assign_id(&mut message, session);
-        let (body, sys_flag) = compress(message.body(), settings)?;
+        let flag = message.flag_value();
+        let (topic, body, properties) = message.into_parts();
+        let (body, sys_flag) = compress(body, settings)?;
         Ok(Self {
-            topic: message.topic().to_owned(),
+            topic,
             body,
-            properties: message.property_text().to_owned(),
-            flag: message.flag_value(),
+            properties,
+            flag,
             sys_flag,
             born_timestamp: now_ms(),
             reconsume_times: 0,
@@ -79,13 +81,13 @@ pub(super) fn check_size(len: usize, settings: &Settings) -> Result<(), Error> {
     if len > limit { Err(Error::MessageTooLarge { len, limit }) } else { Ok(()) }
 }
 
-fn compress(body: &Bytes, settings: &Settings) -> Result<(Bytes, SysFlag), Error> {
+fn compress(body: Bytes, settings: &Settings) -> Result<(Bytes, SysFlag), Error> {
     if body.len() <= settings.compress_over {
-        return Ok((body.clone(), SysFlag::default()));
+        return Ok((body, SysFlag::default()));
     }
     let kind = settings.compression;
     let packed = kind
-        .compress(body, COMPRESSION_LEVEL)
+        .compress(&body, COMPRESSION_LEVEL)
         .map_err(|error| Error::InvalidMessage { reason: format!("the body cannot be compressed: {error}") })?;
     Ok((packed.into(), SysFlag::default().with_compression(kind)))
 }

@@ -2,9 +2,20 @@
 
 use std::time::Duration;
 
-use tenonmq_client::{BroadcastOffsets, ConsumeOutcome, Error, Message, PullConsumer, ReceivedMessage};
+use tenonmq_client::{Admin, BroadcastOffsets, ConsumeOutcome, Error, Message, PullConsumer, ReceivedMessage};
+use tenonmq_protocol::{
+    Command, ResponseCode,
+    body::{
+        json,
+        running::{ConsumeDirectlyResult, ConsumeResult, ConsumerRunningInfo},
+    },
+    header::{ConsumeDirectly, GetRunningInfo},
+};
 
-use super::support::{DEADLINE, collector, consume, consumer, fresh, numbered, producer, send_all, text, topic, until};
+use super::{
+    fake::ask,
+    support::{DEADLINE, collector, consume, consumer, fresh, numbered, producer, send_all, text, topic, until},
+};
 
 /// Also when two tags have the same hash, which is all that the broker compares.
 pub async fn only_messages_with_a_subscribed_tag_arrive(ns: &str) -> Result<(), Error> {
@@ -165,6 +176,44 @@ pub async fn a_consumer_that_comes_before_its_topic_gets_its_messages(ns: &str) 
     assert_eq!(text(&inbox.next().await), "first");
     consumer.shutdown().await;
     Ok(())
+}
+
+/// By way of the broker, as `mqadmin consumerStatus` and the console do.
+pub async fn operators_look_into_a_member_and_hand_it_a_message(ns: &str) -> Result<(), Error> {
+    let (topic, group, producer) = (topic(ns, 1).await?, fresh("CG"), producer(ns).await?);
+    let (consumer, mut inbox) = consume(ns, &group, &topic).await?;
+    let receipt = producer.send(Message::new(&topic, "again and again")).await?;
+    assert_eq!(text(&inbox.next().await), "again and again");
+    consumer.commit().await;
+    let admin = Admin::connect(ns).await?;
+    let broker = admin.masters().await?.into_iter().next().ok_or(Error::NoRoute { topic: topic.clone() })?;
+    let asked = async |request: Command| match ask(&broker, request).await {
+        Ok(Some(answer)) if answer.code == ResponseCode::SUCCESS.0 => answer,
+        other => panic!("no answer: {other:?}"),
+    };
+
+    let look = GetRunningInfo { consumer_group: &group, client_id: consumer.client_id(), jstack: false };
+    let info: ConsumerRunningInfo = from_body(&asked(Command::with_header(&look)).await);
+    let held = info.mq_table.get(&receipt.queue).unwrap_or_else(|| panic!("the queue is not in {:?}", info.mq_table));
+    assert_eq!((held.commit_offset, held.cached_msg_count), (1, 0));
+    assert!(info.subscription_set.iter().any(|subscription| subscription.topic == topic));
+
+    let hand = ConsumeDirectly {
+        consumer_group: &group,
+        client_id: Some(consumer.client_id()),
+        message_id: Some(&receipt.offset_message_id),
+        topic: Some(&topic),
+        ..ConsumeDirectly::default()
+    };
+    let result: ConsumeDirectlyResult = from_body(&asked(Command::with_header(&hand)).await);
+    assert_eq!(result.consume_result, ConsumeResult::Success);
+    assert_eq!(text(&inbox.next().await), "again and again");
+    consumer.shutdown().await;
+    Ok(())
+}
+
+fn from_body<T: serde::de::DeserializeOwned>(answer: &Command) -> T {
+    json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {:?}", answer.body))
 }
 
 fn own(consumer: &tenonmq_client::PushConsumer, topic: &str) -> usize {

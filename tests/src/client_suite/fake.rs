@@ -76,6 +76,26 @@ async fn serve(mut stream: TcpStream, answer: Arc<impl Fn(&Command) -> Command +
     }
 }
 
+/// Asks a peer one question by hand.
+///
+/// # Errors
+/// Whatever goes wrong on the connection; `None` inside when the answer is no frame.
+pub async fn ask(address: &str, request: Command) -> std::io::Result<Option<Command>> {
+    let mut stream = TcpStream::connect(address).await?;
+    let mut buffer = BytesMut::new();
+    request.encode(Serialization::Json, &mut buffer);
+    stream.write_all(&buffer).await?;
+    buffer.clear();
+    while stream.read_buf(&mut buffer).await? > 0 {
+        match FrameView::peek(&buffer, DEFAULT_MAX_FRAME) {
+            Ok(None) => {}
+            Ok(Some(frame)) => return Ok(Command::decode(&frame).ok()),
+            Err(_) => break,
+        }
+    }
+    Ok(None)
+}
+
 /// A route over two brokers with one queue each.
 pub fn route_of_two(first: (&str, &str), second: (&str, &str)) -> String {
     let broker = |(name, address): (&str, &str)| serde_json::json!({"brokerName": name, "cluster": "c", "brokerAddrs": {"0": address}});

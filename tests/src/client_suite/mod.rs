@@ -38,6 +38,7 @@ macro_rules! for_each_client_scenario {
             consumers::a_panicking_handler_does_not_stop_the_others,
             consumers::a_shutdown_keeps_the_offsets_of_what_was_done,
             consumers::a_consumer_that_comes_before_its_topic_gets_its_messages,
+            consumers::operators_look_into_a_member_and_hand_it_a_message,
             pulling::a_pull_consumer_seeks_searches_and_commits,
             pulling::an_offset_out_of_range_is_moved,
             pulling::a_pull_waits_for_a_message,
