@@ -8,6 +8,8 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
+use crate::serialize::{find_byte, find_byte_up_to};
+
 /// Separates a name from its value.
 pub const NAME_END: u8 = 1;
 /// Ends a property.
@@ -41,7 +43,6 @@ impl Table {
 
 #[derive(Debug, Clone)]
 struct Property<'a> {
-    hash: i32,
     name: Cow<'a, str>,
     value: Cow<'a, str>,
 }
@@ -64,14 +65,13 @@ impl<'a> Properties<'a> {
         let mut parsed = Self::new();
         let mut index = None;
         for (name, value) in pairs(text) {
-            let hash = java_hash(name);
             let found = match &mut index {
-                None => parsed.position(hash, name),
+                None => parsed.position(name),
                 Some(index) => position_or_insert(index, name, parsed.entries.len()),
             };
             match found.and_then(|at| parsed.entries.get_mut(at)) {
                 Some(entry) => entry.value = Cow::Borrowed(value),
-                None => parsed.entries.push(Property { hash, name: Cow::Borrowed(name), value: Cow::Borrowed(value) }),
+                None => parsed.entries.push(Property { name: Cow::Borrowed(name), value: Cow::Borrowed(value) }),
             }
             if index.is_none() && parsed.entries.len() > LINEAR_LIMIT {
                 index = Some(parsed.build_index());
@@ -82,7 +82,7 @@ impl<'a> Properties<'a> {
 
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.entries.iter().find(|entry| entry.name == name).map(|entry| &*entry.value)
+        self.entries.get(self.position(name)?).map(|entry| &*entry.value)
     }
 
     /// Whether `name` is set.
@@ -103,16 +103,15 @@ impl<'a> Properties<'a> {
     /// Sets `name`. A name that was there keeps its place.
     pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
         let (name, value) = (name.into(), value.into());
-        let hash = java_hash(&name);
-        match self.position(hash, &name).and_then(|at| self.entries.get_mut(at)) {
+        match self.position(&name).and_then(|at| self.entries.get_mut(at)) {
             Some(entry) => entry.value = value,
-            None => self.entries.push(Property { hash, name, value }),
+            None => self.entries.push(Property { name, value }),
         }
     }
 
     /// Takes `name` out and returns what it held.
     pub fn remove(&mut self, name: &str) -> Option<Cow<'a, str>> {
-        let at = self.entries.iter().position(|entry| entry.name == name)?;
+        let at = self.position(name)?;
         Some(self.entries.remove(at).value)
     }
 
@@ -139,10 +138,15 @@ impl<'a> Properties<'a> {
     /// Appends the text in the order of the given table. Transient properties are left out.
     pub fn encode_as(&self, table: Table, out: &mut Vec<u8>) {
         let mask = table.buckets(self.entries.len()) - 1;
-        let mut order: SmallVec<[(u32, u32); 32]> =
-            self.entries.iter().zip(0u32..).map(|(entry, at)| (bucket(entry.hash, mask), at)).collect();
+        // Bucket in the high half, place in the low half: places are unique, so the order is a stable one.
+        let mut order: SmallVec<[u64; 32]> = self
+            .entries
+            .iter()
+            .zip(0u64..)
+            .map(|(entry, at)| u64::from(bucket(java_hash(&entry.name), mask)) << 32 | at)
+            .collect();
         order.sort_unstable();
-        for entry in order.iter().filter_map(|&(_, at)| self.entries.get(at as usize)) {
+        for entry in order.iter().filter_map(|&key| self.entries.get(key as u32 as usize)) {
             if !entry.name.starts_with(names::TRANSIENT_PREFIX) {
                 out.extend_from_slice(entry.name.as_bytes());
                 out.push(NAME_END);
@@ -159,13 +163,13 @@ impl<'a> Properties<'a> {
             entries: self
                 .entries
                 .into_iter()
-                .map(|entry| Property { hash: entry.hash, name: own(entry.name), value: own(entry.value) })
+                .map(|entry| Property { name: own(entry.name), value: own(entry.value) })
                 .collect(),
         }
     }
 
-    fn position(&self, hash: i32, name: &str) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.hash == hash && entry.name == name)
+    fn position(&self, name: &str) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.name == name)
     }
 
     /// Where each name stands; only text that was parsed, so every name is borrowed.
@@ -189,11 +193,43 @@ fn bucket(hash: i32, mask: u32) -> u32 {
 }
 
 /// Names and values of a property text, duplicates included, by the rules of [`Properties::parse`].
-pub fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split('\u{2}').filter(|piece| piece.len() >= 3).filter_map(|piece| {
-        let (name, value) = piece.split_once('\u{1}')?;
-        (!name.is_empty() && !value.is_empty()).then_some((name, value))
-    })
+pub fn pairs(text: &str) -> Pairs<'_> {
+    Pairs { rest: text }
+}
+
+/// See [`pairs`].
+#[derive(Debug, Clone)]
+pub struct Pairs<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let end = find_byte_up_to(self.rest.as_bytes(), VALUE_END)?;
+            let (name, after) = self.cut(end)?;
+            if after == VALUE_END {
+                continue; // a piece without a value
+            }
+            let end = find_byte(self.rest.as_bytes(), VALUE_END).unwrap_or(self.rest.len());
+            let value = self.cut(end).map_or("", |(value, _)| value);
+            if !name.is_empty() && !value.is_empty() {
+                return Some((name, value));
+            }
+        }
+    }
+}
+
+impl<'a> Pairs<'a> {
+    /// Takes the text before `end`, and the separator there; the end of the text counts as one.
+    fn cut(&mut self, end: usize) -> Option<(&'a str, u8)> {
+        let separator = self.rest.as_bytes().get(end).copied().unwrap_or(VALUE_END);
+        let piece = self.rest.get(..end)?;
+        self.rest = self.rest.get(end + 1..).unwrap_or_default();
+        Some((piece, separator))
+    }
 }
 
 /// One value out of a property text without parsing all of it. The last one wins.
@@ -204,11 +240,15 @@ pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 /// Java's `String.hashCode`: over UTF-16 units.
 pub fn java_hash(text: &str) -> i32 {
     let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
-    if text.is_ascii() {
-        text.bytes().fold(0, |hash, byte| step(hash, u16::from(byte)))
-    } else {
-        text.encode_utf16().fold(0, step)
+    if !text.is_ascii() {
+        return text.encode_utf16().fold(0, step);
     }
+    let (quads, rest) = text.as_bytes().as_chunks::<4>();
+    let quad = |hash: i32, [a, b, c, d]: &[u8; 4]| {
+        let sum = i32::from(*a) * 29_791 + i32::from(*b) * 961 + i32::from(*c) * 31 + i32::from(*d);
+        hash.wrapping_mul(923_521).wrapping_add(sum)
+    };
+    rest.iter().fold(quads.iter().fold(0, quad), |hash, &byte| step(hash, u16::from(byte)))
 }
 
 /// The consume queue's code for a `TAGS` value: its Java hash, 0 without tags.
@@ -292,4 +332,48 @@ pub mod names {
     pub const START_DELIVER_TIME: &str = "__STARTDELIVERTIME";
     /// Properties with this prefix are never stored.
     pub const TRANSIENT_PREFIX: &str = "__RMQ.TRANSIENT.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_of_apaches_parser_hold() {
+        let read = |text| pairs(text).collect::<Vec<_>>();
+        assert_eq!(read("a\u{1}b\u{2}c\u{1}d"), [("a", "b"), ("c", "d")]);
+        assert_eq!(read("a\u{1}b\u{1}c\u{2}"), [("a", "b\u{1}c")]);
+        assert_eq!(read("\u{1}b\u{2}a\u{1}\u{2}ab\u{2}\u{2}x\u{1}y"), [("x", "y")]);
+        assert_eq!(read("long enough a name\u{1}a value of é属性\u{2}"), [("long enough a name", "a value of é属性")]);
+        assert_eq!(find("a\u{1}b\u{2}a\u{1}c\u{2}", "a"), Some("c"));
+        assert_eq!(
+            Properties::parse("a\u{1}b\u{2}c\u{1}d\u{2}a\u{1}e").iter().collect::<Vec<_>>(),
+            [("a", "e"), ("c", "d")]
+        );
+    }
+
+    #[test]
+    fn hashes_are_javas() {
+        assert_eq!(java_hash(""), 0);
+        assert_eq!(java_hash("TagA"), 2_598_919);
+        assert_eq!(java_hash("polygenelubricants"), i32::MIN);
+        assert_eq!(java_hash("UNIQ_KEY"), 488471169);
+        assert_eq!(java_hash("中"), 0x4E2D);
+        assert_eq!(java_hash("😀"), 0xD83D * 31 + 0xDE00);
+    }
+
+    #[test]
+    fn tables_double_above_three_quarters() {
+        assert_eq!(Table::Parsed.buckets(96), 128);
+        assert_eq!(Table::Parsed.buckets(97), 256);
+        assert_eq!(Table::Fresh.buckets(12), 16);
+        assert_eq!(Table::Fresh.buckets(13), 32);
+    }
+
+    #[test]
+    fn many_names_are_told_apart_as_few_are() {
+        let text: String = (0..200).map(|at| format!("n{}\u{1}{at}\u{2}", at % 100)).collect();
+        let properties = Properties::parse(&text);
+        assert_eq!((properties.len(), properties.get("n7")), (100, Some("107")));
+    }
 }

@@ -6,14 +6,23 @@ use crate::error::DecodeError;
 /// Text capacity above which the memory is given back before the next header.
 const KEEP_TEXT: usize = 64 * 1024;
 
+/// Places by which fields are found. The hash has no collisions within any request on the hot paths.
+const SLOTS: usize = 64;
+
 /// Reusable memory for scanning headers; one for each connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HeaderScratch {
     /// Text that does not stand in the header as such: unescaped strings, and all text of binary headers.
     pub(super) text: String,
     entries: Vec<Entry>,
-    /// For each one-letter name the place of its entry, plus one. Short headers name their fields so.
-    short: [u8; 32],
+    /// For each hash of a name the place of the last entry with it, plus one.
+    slots: [u8; SLOTS],
+}
+
+impl Default for HeaderScratch {
+    fn default() -> Self {
+        Self { text: String::new(), entries: Vec::new(), slots: [0; SLOTS] }
+    }
 }
 
 /// A piece of text: in the header, or in the scratch. One word, so that it travels in a register: start in the low half,
@@ -56,7 +65,7 @@ impl HeaderScratch {
         }
         self.text.clear();
         self.entries.clear();
-        self.short = [0; 32];
+        self.slots = [0; SLOTS];
     }
 
     pub(super) fn push(&mut self, header: &str, name: Span, value: Span) -> Result<(), DecodeError> {
@@ -65,10 +74,9 @@ impl HeaderScratch {
         }
         self.entries.push(Entry { name, value });
         let count = self.entries.len() as u8;
-        if name.len() == 1
-            && let Some(place) = short_name(self.resolve(header, name)).and_then(|at| self.short.get_mut(at))
-        {
-            *place = count;
+        let slot = slot_of(self.resolve(header, name));
+        if let Some(slot) = self.slots.get_mut(slot) {
+            *slot = count;
         }
         Ok(())
     }
@@ -81,16 +89,12 @@ impl HeaderScratch {
 
     /// The last value of `name`.
     pub(crate) fn find<'a>(&'a self, header: &'a str, name: &str) -> Option<&'a str> {
-        let entry = match short_name(name) {
-            Some(letter) => {
-                let place = usize::from(*self.short.get(letter)?);
-                self.entries.get(place.checked_sub(1)?)?
-            }
-            None => self
-                .entries
-                .iter()
-                .rfind(|entry| entry.name.len() == name.len() && self.resolve(header, entry.name) == name)?,
-        };
+        let last = usize::from(*self.slots.get(slot_of(name))?);
+        let entry = self.entries.get(last.checked_sub(1)?)?;
+        if self.resolve(header, entry.name) == name {
+            return Some(self.resolve(header, entry.value));
+        }
+        let entry = self.entries.iter().rfind(|entry| self.resolve(header, entry.name) == name)?;
         Some(self.resolve(header, entry.value))
     }
 
@@ -104,10 +108,10 @@ impl HeaderScratch {
     }
 }
 
-/// Place of a one-letter name in the table of short names.
-fn short_name(name: &str) -> Option<usize> {
-    match name.as_bytes() {
-        [letter @ b'a'..=b'z'] => Some(usize::from(letter - b'a')),
-        _ => None,
-    }
+/// Slot of a name: of its first letter, last letter and length.
+#[inline]
+fn slot_of(name: &str) -> usize {
+    let first = name.as_bytes().first().copied().unwrap_or_default();
+    let last = name.as_bytes().last().copied().unwrap_or_default();
+    (usize::from(first) + 20 * usize::from(last) + 31 * name.len()) % SLOTS
 }

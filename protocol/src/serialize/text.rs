@@ -16,6 +16,7 @@ const fn bytes_below(word: u64, limit: u8) -> u64 {
 }
 
 /// Offset of the first `quote` or backslash.
+#[inline]
 pub(crate) fn find_string_end(bytes: &[u8], quote: u8) -> Option<usize> {
     let quotes = LOW * u64::from(quote);
     let backslashes = LOW * u64::from(b'\\');
@@ -24,6 +25,17 @@ pub(crate) fn find_string_end(bytes: &[u8], quote: u8) -> Option<usize> {
         |word| zero_bytes(word ^ quotes) | zero_bytes(word ^ backslashes),
         |byte| byte == quote || byte == b'\\',
     )
+}
+
+/// Offset of the first byte that equals `byte`.
+pub(crate) fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
+    let pattern = LOW * u64::from(byte);
+    find(bytes, |word| zero_bytes(word ^ pattern), |found| found == byte)
+}
+
+/// Offset of the first byte that is at most `byte`, which must be below 127.
+pub(crate) fn find_byte_up_to(bytes: &[u8], byte: u8) -> Option<usize> {
+    find(bytes, |word| bytes_below(word, byte + 1), |found| found <= byte)
 }
 
 /// Offset of the first character that must be escaped in a JSON string.
@@ -82,10 +94,15 @@ fn push_escape(out: &mut BytesMut, special: u8) {
 
 /// Undoes the escape sequence that `rest` begins with, as fastjson does. Returns the character and the sequence's
 /// length. Half of a surrogate pair becomes the replacement character.
+#[inline]
 pub(crate) fn unescape(rest: &[u8]) -> Option<(char, usize)> {
     if let [b'\\', b'u', b'0', b'0', high @ b'0'..=b'7', low @ b'0'..=b'9', ..] = rest {
         return Some((char::from((high - b'0') << 4 | (low - b'0')), 6)); // the separators of properties
     }
+    unescape_other(rest)
+}
+
+fn unescape_other(rest: &[u8]) -> Option<(char, usize)> {
     let [b'\\', kind, after @ ..] = rest else { return None };
     let simple = match kind {
         b'"' | b'\\' | b'/' | b'\'' => char::from(*kind),
