@@ -10,3 +10,4 @@ pub mod offset;
 pub mod remoting;
 pub mod route;
 pub mod send;
+pub mod transaction;

@@ -27,7 +27,7 @@ use self::{
     announce::Announcer, clients::Clients, clock::Clock, groups::Groups, identity::Identity, topics::Topics,
     waiters::Waiters,
 };
-use crate::{config::LiveConfig, group::queue_lock::QueueLocks, offset::Offsets};
+use crate::{config::LiveConfig, group::queue_lock::QueueLocks, offset::Offsets, transaction::Transactions};
 
 /// Everything the services share.
 pub struct Core {
@@ -49,6 +49,8 @@ pub struct Core {
     pub locks: QueueLocks,
     /// How far groups have come.
     pub offsets: Offsets,
+    /// Half messages and their fate.
+    pub transactions: Transactions,
     /// Held pulls.
     pub waiters: Waiters,
     /// Tells the name servers about topics.

@@ -20,6 +20,7 @@ use crate::{
     config::{Config, LiveConfig},
     group::queue_lock::QueueLocks,
     offset::{self, Offsets},
+    transaction::{self, Transactions},
 };
 
 const TOPICS: &str = "topics.json";
@@ -40,6 +41,9 @@ pub enum CoreError {
     /// A table cannot be read.
     #[error(transparent)]
     Table(#[from] LoadError),
+    /// The undecided half messages cannot be found again.
+    #[error(transparent)]
+    Transactions(#[from] transaction::OpenError),
 }
 
 impl Core {
@@ -62,6 +66,9 @@ impl Core {
         let groups = Groups::load(store.config_file(GROUPS), Arc::clone(&config), clock.clone())?;
         let offsets = store.config_file(offset::save::FILE_NAME);
         let offsets = Offsets::load(offsets, settings.offsets.version_step)?;
+        let saved = transaction::saved_offsets(&offsets);
+        let address = identity.get().address;
+        let transactions = Transactions::open(store.clone(), Arc::clone(&config), saved, address)?;
         Ok(Self {
             config,
             clock,
@@ -72,6 +79,7 @@ impl Core {
             clients: Clients::default(),
             locks: QueueLocks::default(),
             offsets,
+            transactions,
             waiters: Waiters::default(),
             announcer: Announcer::default(),
             memory_hint_bytes: memory_bytes() / 100 * HOT_PERCENT,

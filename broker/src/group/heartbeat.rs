@@ -70,8 +70,10 @@ pub fn heartbeat(core: &Core, sender: Sender<'_>, data: &HeartbeatData) -> Resul
     }
     let now_ms = core.clock.now_ms();
     for producer in &data.producer_data_set {
-        if let Err(error) = core.clients.producer_heard(&info, &producer.group_name, now_ms) {
-            refusal = Some(Refusal::new(ResponseCode::SYSTEM_BUSY, error.to_string()));
+        match core.clients.producer_heard(&info, &producer.group_name, now_ms) {
+            Ok(true) => core.transactions.producer_online(&producer.group_name),
+            Ok(false) => {}
+            Err(error) => refusal = Some(Refusal::new(ResponseCode::SYSTEM_BUSY, error.to_string())),
         }
     }
     match refusal {

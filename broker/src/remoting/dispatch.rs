@@ -33,6 +33,8 @@ impl Dispatch for BrokerDispatch {
             Code::SEND_MESSAGE | Code::SEND_MESSAGE_V2 | Code::SEND_BATCH_MESSAGE => {
                 handlers::send::message(core, request, out)
             }
+            Code::END_TRANSACTION => handlers::transaction::end(core, request, out),
+            Code::RESUME_CHECK_HALF_MESSAGE => handlers::transaction::resume(core, request, out),
             Code::QUERY_CONSUMER_OFFSET => handlers::offset::query(core, request, out),
             Code::UPDATE_CONSUMER_OFFSET => handlers::offset::update(core, request, out),
             Code::SEARCH_OFFSET_BY_TIMESTAMP => handlers::offset::search(core, request, out),

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod lock;
 pub(crate) mod offset;
 pub(crate) mod send;
+pub(crate) mod transaction;
 
 use serde::de::DeserializeOwned;
 use tenonmq_protocol::{body::json, code::ResponseCode, header::RequestHeader};

@@ -1,0 +1,209 @@
+//! Half messages and their fate.
+//!
+//! A half message is stored under `RMQ_SYS_TRANS_HALF_TOPIC`, where no consumer looks. It leaves that topic once, by
+//! commit, rollback, or too many unanswered checks:
+//!
+//! ```text
+//! prepared ──commit────────────► visible in its real topic
+//!    │ └────rollback───────────► gone
+//!    └──unknown, N checks──────► TRANS_CHECK_MAX_TIME_TOPIC
+//! ```
+//!
+//! Invariant: the visible copy is appended before the op record that ends the half message, and next to it, under one
+//! hold of the append lock. A crash in between loses nothing, and the next start finds the copy in the log instead of
+//! appending it again. The first decision wins: a repeat is answered with success, a contradiction is refused.
+//!
+//! [`state`] decides and does no I/O; [`end`] and [`check`] carry its decisions out; `rebuild` makes it again from the
+//! log; [`operator`] shows it and lets people decide by hand. [`Host`] is what all of this needs of the broker around it.
+
+mod audit;
+pub mod check;
+mod check_log;
+pub mod end;
+mod floor;
+pub mod half;
+pub mod history;
+mod host;
+mod names;
+pub mod operator;
+mod rebuild;
+mod records;
+mod save;
+pub mod state;
+mod verdicts;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use parking_lot::Mutex;
+use tenonmq_protocol::message::{Properties, properties::names as property};
+use tenonmq_storage::{AppendError, Appended, FileError, Queue, Store};
+use tokio::sync::Notify;
+
+pub use check::Question;
+pub use end::{End, EndRefused, Ended};
+pub use floor::SafeOffsets;
+pub use host::{keep_checking, save_finally, saved_offsets};
+pub use verdicts::{Verdict, WINDOW};
+
+use self::{
+    audit::AuditLog,
+    check_log::CheckLog,
+    save::Saver,
+    state::{Half, Limits, Rules, State},
+};
+use crate::config::LiveConfig;
+
+/// What transactions need of the broker around them.
+pub trait Host: Send + Sync {
+    /// Address that clients reach this broker at: store host of the records it makes.
+    fn address(&self) -> SocketAddr;
+
+    /// Name of this broker, as in routes.
+    fn broker_name(&self) -> String;
+
+    /// A queue of an existing topic; `None` when the topic does not exist (any more).
+    fn real_queue(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>>;
+
+    /// The queue of `TRANS_CHECK_MAX_TIME_TOPIC`, which is created when missing.
+    fn parked_queue(&self) -> Arc<Queue>;
+
+    /// A message became visible in `queue`: whoever waits for it is woken.
+    fn arrived(&self, queue: &Queue, queue_offset: i64, tags_code: i64);
+
+    /// Whether a producer of `group` is connected. Called under the lock of the state: must not call back.
+    fn is_online(&self, group: &str) -> bool;
+
+    /// Puts a question to a connected producer of `group`: the `turn`-th one modulo their number, or the next that
+    /// takes it. Its address, or `None` when nobody took it.
+    fn ask(&self, group: &str, turn: usize, question: &Question) -> Option<Arc<str>>;
+}
+
+/// Why transactions could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file of our own folder cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Op records of commits found in the log could not be appended.
+    #[error("op records of commits found in the log could not be appended")]
+    Append(#[from] AppendError),
+}
+
+/// The transactions of a broker.
+pub struct Transactions {
+    store: Store,
+    config: Arc<LiveConfig>,
+    half: Arc<Queue>,
+    op: Arc<Queue>,
+    state: Mutex<State>,
+    /// Wakes the checker before its time.
+    wake: Notify,
+    checks: CheckLog,
+    audit: AuditLog,
+    saver: Mutex<Saver>,
+}
+
+impl Transactions {
+    /// Rebuilds what is undecided from the log. `saved` are the offsets of `CID_RMQ_SYS_TRANS` on half and op queue,
+    /// `broker` the address of this broker.
+    ///
+    /// # Errors
+    /// When files of our own folder cannot be read or written, or the log takes no op records that are missing.
+    pub fn open(
+        store: Store,
+        config: Arc<LiveConfig>,
+        saved: (Option<i64>, Option<i64>),
+        broker: SocketAddr,
+    ) -> Result<Self, OpenError> {
+        let half = store.queue(records::HALF_TOPIC, records::QUEUE);
+        let op = store.queue(records::OP_TOPIC, records::QUEUE);
+        let checks = CheckLog::open(&store)?;
+        let audit = AuditLog::new(&store);
+        let now = store.environment().clock.now_ms();
+        let settings = config.load();
+        let plan = rebuild::Plan {
+            saved,
+            timeout_ms: millis(settings.transactions.immunity),
+            interval_ms: millis(settings.transactions.check_interval),
+            now,
+        };
+        let rebuilt = rebuild::rebuild(&store, &half, &op, &checks, &plan, Limits::default());
+        for offsets in rebuilt.missing_ops.chunks(512) {
+            let body = records::OpBody::of(offsets);
+            let class = tenonmq_storage::AppendClass::Settle;
+            store.append(&op, &body.record(broker, now), records::OP_TAGS_CODE, class)?;
+        }
+        checks.compact(&rebuilt.state)?;
+        let saver = Mutex::new(Saver::new(&store));
+        let state = Mutex::new(rebuilt.state);
+        Ok(Self { store, config, half, op, state, wake: Notify::new(), checks, audit, saver })
+    }
+
+    /// The queue that half messages are appended to.
+    pub fn half_queue(&self) -> &Arc<Queue> {
+        &self.half
+    }
+
+    /// A half message was appended. `properties` are those it is stored with; `producer_group` is asked about it unless
+    /// they name a group.
+    pub fn half_stored(&self, appended: &Appended, properties: &Properties<'_>, producer_group: &str) {
+        let immunity = half::immunity_ms(properties.get(property::CHECK_IMMUNITY_TIME_IN_SECONDS), self.timeout_ms());
+        let wake = self.state.lock().insert(&Half {
+            offset: appended.queue_offset,
+            log_offset: appended.physical_offset,
+            stored_at: appended.store_timestamp,
+            first_check_at: appended.store_timestamp.saturating_add(immunity),
+            group: properties.get(property::PGROUP).unwrap_or(producer_group),
+            topic: properties.get(property::REAL_TOPIC).unwrap_or_default(),
+            checks: 0,
+            copy_of: None,
+        });
+        self.wake_checker(wake);
+    }
+
+    /// A producer of `group` came online: what waits for one is asked about now.
+    pub fn producer_online(&self, group: &str) {
+        let wake = self.state.lock().producer_online(group);
+        self.wake_checker(wake);
+    }
+
+    /// Undecided messages.
+    pub fn pending(&self) -> usize {
+        self.state.lock().len()
+    }
+
+    /// Checks sent and not answered yet.
+    pub fn checks_in_flight(&self) -> usize {
+        self.state.lock().in_flight()
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.store.environment().clock.now_ms()
+    }
+
+    fn timeout_ms(&self) -> i64 {
+        millis(self.config.load().transactions.immunity)
+    }
+
+    fn rules(&self) -> Rules {
+        let config = self.config.load();
+        Rules {
+            interval_ms: millis(config.transactions.check_interval),
+            max_checks: config.transactions.max_checks,
+            reserved_ms: millis(self.store.config().retention.reserved_time),
+        }
+    }
+
+    fn wake_checker(&self, wake: bool) {
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+}
+
+fn millis(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! The records that a transaction leaves in the log, byte for byte as Apache writes them.
+//!
+//! The half message in the log is the source of all of them: bodies and property texts are borrowed from it, nothing is
+//! copied besides into the log. Contents: `store.md` section 12.
+
+use std::net::SocketAddr;
+
+use smallvec::SmallVec;
+use tenonmq_protocol::message::{
+    Assigned, NewRecord, Properties, RecordView, SysFlag, body_crc,
+    properties::{names as property, pairs, tags_code},
+    record::PROPERTIES_CRC_LEN,
+};
+
+/// Undecided transactional messages.
+pub(super) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+/// Which half messages are decided.
+pub(super) const OP_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
+/// Half messages that nobody decided in time.
+pub(super) const PARKED_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
+/// Group whose offsets say how far half and op queue are done.
+pub(super) const GROUP: &str = "CID_RMQ_SYS_TRANS";
+/// The only queue of the half topic, and of the op topic.
+pub(super) const QUEUE: i32 = 0;
+
+/// Property text of an op record; its tag is `d`.
+const OP_PROPERTIES: &[u8] = b"WAIT\x01true\x02TAGS\x01d\x02";
+/// Java hash of `d`.
+pub(super) const OP_TAGS_CODE: i64 = 100;
+
+/// A half message as it lies in the log, with the properties that decisions need.
+#[derive(Clone, Copy)]
+pub(super) struct HalfRecord<'a> {
+    pub(super) record: RecordView<'a>,
+    /// Property text without the whole-record checksum.
+    pub(super) text: &'a str,
+    pub(super) real_topic: &'a str,
+    pub(super) real_queue_id: i32,
+    pub(super) group: &'a str,
+    pub(super) unique_key: Option<&'a str>,
+    pub(super) keys: Option<&'a str>,
+    pub(super) tags: Option<&'a str>,
+    pub(super) immunity: Option<&'a str>,
+    pub(super) check_times: Option<&'a str>,
+    pub(super) first_copy: Option<&'a str>,
+}
+
+impl<'a> HalfRecord<'a> {
+    /// Reads the record at the start of `bytes`. `None` when that is no record.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        RecordView::parse(bytes).ok().map(Self::of)
+    }
+
+    /// Looks at `record` as a half message; what it lacks is empty.
+    pub(super) fn of(record: RecordView<'a>) -> Self {
+        let text = without_checksum(record.properties_text());
+        let mut half = Self {
+            record,
+            text,
+            real_topic: "",
+            real_queue_id: -1,
+            group: "",
+            unique_key: None,
+            keys: None,
+            tags: None,
+            immunity: None,
+            check_times: None,
+            first_copy: None,
+        };
+        for (name, value) in pairs(text) {
+            match name {
+                property::REAL_TOPIC => half.real_topic = value,
+                property::REAL_QID => half.real_queue_id = value.parse().unwrap_or(-1),
+                property::PGROUP => half.group = value,
+                property::UNIQ_KEY => half.unique_key = Some(value),
+                property::KEYS => half.keys = Some(value),
+                property::TAGS => half.tags = Some(value),
+                property::CHECK_IMMUNITY_TIME_IN_SECONDS => half.immunity = Some(value),
+                property::TRANSACTION_CHECK_TIMES => half.check_times = Some(value),
+                property::TRAN_PREPARED_QUEUE_OFFSET => half.first_copy = Some(value),
+                _ => {}
+            }
+        }
+        half
+    }
+
+    /// Whether this is the visible copy of a committed message.
+    pub(super) fn is_commit(&self) -> bool {
+        self.record.sys_flag().0 & SysFlag::TRANSACTION_MASK == COMMIT
+    }
+
+    /// Copies that Apache's checker made before this one; 0 for an original, and for one whose checks were resumed.
+    pub(super) fn copies_before(&self) -> u32 {
+        self.check_times.and_then(|times| times.parse().ok()).unwrap_or(0)
+    }
+
+    /// Tags code of the queue entry of the real message.
+    pub(super) fn tags_code(&self) -> i64 {
+        tags_code(self.tags)
+    }
+
+    /// The visible message. Its property text is the half message's, so REAL_TOPIC and the like stay readable.
+    pub(super) fn committed(&self) -> NewRecord<'a> {
+        NewRecord {
+            topic: self.real_topic,
+            queue_id: self.real_queue_id,
+            sys_flag: self.record.sys_flag().0 & !SysFlag::TRANSACTION_MASK | COMMIT,
+            prepared_transaction_offset: self.record.physical_offset(),
+            ..self.copy(self.text.as_bytes())
+        }
+    }
+
+    /// The copy for `TRANS_CHECK_MAX_TIME_TOPIC`; `text` is from [`HalfRecord::text_with_checks`].
+    pub(super) fn parked<'t>(&self, text: &'t [u8]) -> NewRecord<'t>
+    where
+        'a: 't,
+    {
+        NewRecord { topic: PARKED_TOPIC, queue_id: QUEUE, ..self.copy(text) }
+    }
+
+    /// The copy that goes back into the half topic; `text` is from [`HalfRecord::text_with_checks`].
+    pub(super) fn resumed<'t>(&self, text: &'t [u8]) -> NewRecord<'t>
+    where
+        'a: 't,
+    {
+        NewRecord { topic: HALF_TOPIC, queue_id: QUEUE, ..self.copy(text) }
+    }
+
+    /// The body of a check: the half message as a record of its real topic, at the half message's own place.
+    pub(super) fn question(&self, attempt: u32) -> Vec<u8> {
+        let text = self.text_with_checks(attempt);
+        let record = NewRecord { topic: self.real_topic, queue_id: self.real_queue_id, ..self.copy(&text) };
+        let at = Assigned {
+            queue_offset: self.record.queue_offset(),
+            physical_offset: self.record.physical_offset(),
+            store_timestamp: self.record.store_timestamp(),
+        };
+        let mut bytes = vec![0; record.encoded_len()];
+        record.encode(&mut bytes, at);
+        bytes
+    }
+
+    /// The property text with `TRANSACTION_CHECK_TIMES` set.
+    pub(super) fn text_with_checks(&self, checks: u32) -> Vec<u8> {
+        let mut properties = Properties::parse(self.text);
+        properties.set(property::TRANSACTION_CHECK_TIMES, checks.to_string());
+        let mut text = Vec::with_capacity(self.text.len() + 32);
+        properties.encode_into(&mut text);
+        text
+    }
+
+    fn copy<'t>(&self, properties: &'t [u8]) -> NewRecord<'t>
+    where
+        'a: 't,
+    {
+        let record = &self.record;
+        NewRecord {
+            topic: record.topic(),
+            queue_id: record.queue_id(),
+            flag: record.flag(),
+            sys_flag: record.sys_flag().0 & !SysFlag::TRANSACTION_MASK,
+            born_timestamp: record.born_timestamp(),
+            born_host: record.born_host(),
+            store_host: record.store_host(),
+            reconsume_times: record.reconsume_times(),
+            prepared_transaction_offset: 0,
+            body: record.body(),
+            properties,
+            body_crc: record.body_crc(),
+        }
+    }
+}
+
+const COMMIT: i32 = 8;
+
+/// A copied text must not carry the checksum of the record it came from.
+fn without_checksum(text: &str) -> &str {
+    let Some(at) = text.len().checked_sub(PROPERTIES_CRC_LEN) else { return text };
+    match text.get(at..) {
+        Some(tail) if tail.starts_with("__CRC32#\x01") => &text[..at],
+        _ => text,
+    }
+}
+
+/// Body of an op record: half-queue offsets as text, each followed by a comma.
+pub(super) struct OpBody(SmallVec<[u8; 48]>);
+
+impl OpBody {
+    /// The body that names `offsets`.
+    pub(super) fn of(offsets: &[i64]) -> Self {
+        use std::io::Write;
+        let mut text = SmallVec::new();
+        for offset in offsets {
+            let mut digits = [0; 24];
+            let mut rest = &mut digits[..];
+            let _ = write!(rest, "{offset},"); // the longest number takes 20 bytes
+            let left = rest.len();
+            text.extend_from_slice(&digits[..digits.len() - left]);
+        }
+        Self(text)
+    }
+
+    /// The op record.
+    pub(super) fn record(&self, broker: SocketAddr, now_ms: i64) -> NewRecord<'_> {
+        NewRecord {
+            topic: OP_TOPIC,
+            queue_id: QUEUE,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: now_ms,
+            born_host: broker,
+            store_host: broker,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: &self.0,
+            properties: OP_PROPERTIES,
+            body_crc: body_crc(&self.0),
+        }
+    }
+}
+
+/// Half-queue offsets that an op record names. Old brokers wrote one without a comma.
+pub(super) fn op_offsets(body: &[u8]) -> impl Iterator<Item = i64> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    text.split(',').filter_map(|offset| offset.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn golden(path: &str) -> Vec<u8> {
+        fs::read(format!("{}/../golden/{path}", env!("CARGO_MANIFEST_DIR")))
+            .expect("golden data is part of the project")
+    }
+
+    /// The record that Apache wrote at a log offset of the `clean` directory.
+    fn clean(offset: usize) -> Vec<u8> {
+        let file = golden(&format!("store/clean/data/commitlog/{:020}", offset / 131_072 * 131_072));
+        let bytes = &file[offset % 131_072..];
+        RecordView::parse(bytes).expect("a record").bytes().to_vec()
+    }
+
+    fn encoded(record: &NewRecord<'_>, like: &[u8]) -> Vec<u8> {
+        let like = RecordView::parse(like).expect("a record");
+        let at = Assigned {
+            queue_offset: like.queue_offset(),
+            physical_offset: like.physical_offset(),
+            store_timestamp: like.store_timestamp(),
+        };
+        let mut bytes = vec![0; record.encoded_len()];
+        record.encode(&mut bytes, at);
+        bytes
+    }
+
+    #[test]
+    fn a_committed_message_is_byte_for_byte_what_apache_writes() {
+        for (half, committed) in [(268_264, 269_096), (282_035, 282_999)] {
+            let (half, committed) = (clean(half), clean(committed));
+            let parsed = HalfRecord::parse(&half).expect("a half message");
+            assert_eq!(encoded(&parsed.committed(), &committed), committed);
+        }
+    }
+
+    #[test]
+    fn an_op_record_is_byte_for_byte_what_apache_writes() {
+        for (offsets, op) in [(&[0, 1][..], 278_731), (&[6], 283_435)] {
+            let op = clean(op);
+            let like = RecordView::parse(&op).expect("a record");
+            let body = OpBody::of(offsets);
+            let record = body.record(like.store_host(), like.born_timestamp());
+            assert_eq!(encoded(&record, &op), op);
+            assert_eq!(op_offsets(like.body()).collect::<Vec<_>>(), offsets);
+        }
+        assert_eq!(tags_code(Some("d")), OP_TAGS_CODE);
+    }
+
+    #[test]
+    fn an_op_record_of_an_old_broker_has_no_comma() {
+        assert_eq!(op_offsets(b"17").collect::<Vec<_>>(), [17]);
+        assert_eq!(op_offsets(b"").count(), 0);
+    }
+
+    #[test]
+    fn a_question_is_byte_for_byte_what_apache_asks() {
+        let frames = golden("wire/json-transaction-unknown-then-check.bin");
+        // frame 83 of the capture: 834 bytes at 2894, the last 418 of them the body
+        let asked = &frames[2894 + 834 - 418..2894 + 834];
+        let asked_view = RecordView::parse(asked).expect("a record");
+        let mut properties = asked_view.properties();
+        properties.remove(property::TRANSACTION_CHECK_TIMES);
+        let mut text = Vec::new();
+        properties.encode_into(&mut text);
+        let asked_half = HalfRecord::of(asked_view);
+        let half = encoded(&asked_half.resumed(&text), asked);
+        let half = HalfRecord::parse(&half).expect("a half message");
+        assert_eq!((half.record.topic(), half.record.queue_id()), (HALF_TOPIC, 0));
+        assert_eq!(half.question(1), asked);
+    }
+
+    #[test]
+    fn a_copy_does_not_take_over_the_checksum_of_the_whole_record() {
+        let text = "TAGS\x01a\x02__CRC32#\x010123456789\x02";
+        assert_eq!(without_checksum(text), "TAGS\x01a\x02");
+        assert_eq!(without_checksum("TAGS\x01a\x02"), "TAGS\x01a\x02");
+    }
+}

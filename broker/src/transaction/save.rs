@@ -1,0 +1,134 @@
+//! What is saved while running: the offsets from which anybody may go on, check counts, and counts for Apache's tools.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tenonmq_storage::{ConfigFile, DataVersion, Store};
+
+use super::{SafeOffsets, Transactions};
+
+/// Saves what changed.
+pub(super) struct Saver {
+    /// Safe offsets as they were at some moment, and the end of the log then: they count once the log is flushed to it.
+    candidate: Option<(SafeOffsets, u64)>,
+    /// The first unknown half message when last looked.
+    stuck_at: i64,
+    file: ConfigFile,
+    metrics: Metrics,
+}
+
+/// `config/transactionMetrics`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metrics {
+    data_version: DataVersion,
+    transaction_count: BTreeMap<String, Count>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Count {
+    count: u64,
+    time_stamp: i64,
+}
+
+impl Saver {
+    pub(super) fn new(store: &Store) -> Self {
+        let file = store.config_file("transactionMetrics");
+        let parse = |bytes: &[u8]| serde_json::from_slice::<Metrics>(bytes);
+        // counts are made anew from the log; only the version goes on
+        let metrics = file.load_with(parse).ok().flatten().unwrap_or_default();
+        Self { candidate: None, stuck_at: -1, file, metrics }
+    }
+}
+
+impl Transactions {
+    /// Periodic work (`transactionMetricFlushInterval`, 3 s): saves counts, and returns the offsets of
+    /// `CID_RMQ_SYS_TRANS` that may be saved now, if there are new ones.
+    ///
+    /// They never pass an undecided half message, and they count only decisions that are flushed: so neither this broker
+    /// after a crash nor Apache's, started on this directory, misses one.
+    pub fn persist(&self) -> Option<SafeOffsets> {
+        self.take_up_unreported();
+        let mut saver = self.saver.lock();
+        self.save_metrics(&mut saver);
+        self.compact_checks();
+        let flushed = self.store.watermarks().flushed;
+        match saver.candidate {
+            Some((safe, end)) if end <= flushed => {
+                saver.candidate = Some(self.candidate());
+                Some(safe)
+            }
+            Some(_) => None,
+            None => {
+                saver.candidate = Some(self.candidate());
+                None
+            }
+        }
+    }
+
+    /// The offsets to save at a clean stop, when everything is flushed.
+    pub fn final_offsets(&self) -> SafeOffsets {
+        self.save_metrics(&mut self.saver.lock());
+        if let Err(error) = self.checks.compact(&self.state.lock()) {
+            tracing::warn!(%error, "check counts not saved");
+        }
+        self.candidate().0
+    }
+
+    fn candidate(&self) -> (SafeOffsets, u64) {
+        let op_end = self.op.max_offset(); // before the half messages are looked at, see `Floor::safe`
+        let safe = self.state.lock().safe_offsets(op_end);
+        (safe, self.store.watermarks().appended)
+    }
+
+    /// Half messages that are in the queue and were reported by nobody hold the saved offset back: takes up the first.
+    fn take_up_unreported(&self) {
+        let frontier = self.state.lock().frontier();
+        let stuck = std::mem::replace(&mut self.saver.lock().stuck_at, frontier) == frontier;
+        if !stuck || frontier >= self.half.max_offset() {
+            return;
+        }
+        let record = self.half.entry(frontier).and_then(|entry| self.store.read_entry(&entry));
+        match record.as_deref().and_then(super::records::HalfRecord::parse) {
+            Some(half) => drop(self.learn(&half)),
+            None => self.state.lock().know_all_below(frontier + 1),
+        }
+    }
+
+    fn compact_checks(&self) {
+        let state = self.state.lock();
+        if self.checks.is_mostly_old(state.len())
+            && let Err(error) = self.checks.compact(&state)
+        {
+            tracing::warn!(%error, "check counts not compacted");
+        }
+    }
+
+    fn save_metrics(&self, saver: &mut Saver) {
+        let now = self.now_ms();
+        let counts: BTreeMap<String, u64> =
+            self.state.lock().topic_counts().map(|(topic, count)| (topic.to_owned(), count)).collect();
+        let before = saver.metrics.transaction_count.len();
+        saver.metrics.transaction_count.retain(|topic, _| counts.contains_key(topic));
+        let mut changed = saver.metrics.transaction_count.len() != before;
+        for (topic, count) in counts {
+            let known = saver.metrics.transaction_count.entry(topic).or_default();
+            if known.count != count || known.time_stamp == 0 {
+                changed = true;
+                *known = Count { count, time_stamp: now };
+            }
+        }
+        if !changed {
+            return;
+        }
+        saver.metrics.data_version.raise(0, now);
+        let saved = serde_json::to_vec(&saver.metrics).map_err(std::io::Error::other);
+        let outcome = saved
+            .map_err(|error| error.to_string())
+            .and_then(|text| saver.file.save(&text).map_err(|error| error.to_string()));
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "transaction counts not saved");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What operators see of the state.
+
+use std::{ops::Bound, sync::Arc};
+
+use super::{Answer, OPEN, Pending, READY, State};
+
+/// Where an undecided message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its next check is not due yet.
+    Waiting,
+    /// Due, but no producer of its group is online.
+    NoProducer,
+    /// Due, and in line behind other checks of its group.
+    InLine,
+    /// A producer was asked and has not answered yet.
+    Asked,
+}
+
+impl Stage {
+    /// The word for lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::NoProducer => "no producer online",
+            Self::InLine => "in line",
+            Self::Asked => "asked",
+        }
+    }
+}
+
+/// One undecided half message, as far as the state knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unresolved {
+    /// Half-queue offset.
+    pub offset: i64,
+    /// Commit-log offset of its record.
+    pub log_offset: u64,
+    /// Producer group.
+    pub group: Arc<str>,
+    /// Real topic.
+    pub topic: Arc<str>,
+    /// When it was stored first. In milliseconds.
+    pub stored_at: i64,
+    /// When it is checked next; for one that is due already, since when. In milliseconds.
+    pub due_at: i64,
+    /// Checks sent.
+    pub checks: u16,
+    /// Where it stands.
+    pub stage: Stage,
+    /// What was answered last.
+    pub last_answer: Answer,
+    /// When it was asked about last, if ever in this process. In milliseconds.
+    pub asked_at: Option<i64>,
+    /// Whom, as far as this process knows.
+    pub asked_whom: Option<Arc<str>>,
+}
+
+impl State {
+    /// Undecided messages after the half-queue offset `after`, oldest first.
+    pub fn unresolved(&self, after: Option<i64>) -> impl Iterator<Item = Unresolved> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.pending.range((from, Bound::Unbounded)).map(|(offset, entry)| self.describe(*offset, entry))
+    }
+
+    /// The undecided message at `offset`.
+    pub fn find(&self, offset: i64) -> Option<Unresolved> {
+        self.pending.get(&offset).map(|entry| self.describe(offset, entry))
+    }
+
+    fn describe(&self, offset: i64, entry: &Pending) -> Unresolved {
+        let group = self.groups.get(entry.group);
+        let asked = self.asked.get(&offset);
+        let ready = entry.flags & READY != 0;
+        let stage = if entry.flags & OPEN != 0 {
+            Stage::Asked
+        } else if !ready {
+            Stage::Waiting
+        } else if group.is_some_and(|group| group.state.offline) {
+            Stage::NoProducer
+        } else {
+            Stage::InLine
+        };
+        Unresolved {
+            offset,
+            log_offset: entry.log_offset,
+            group: group.map_or_else(|| "".into(), |group| Arc::clone(&group.name)),
+            topic: self.topics.get(entry.topic).map_or_else(|| "".into(), |topic| Arc::clone(&topic.name)),
+            stored_at: entry.stored_at,
+            due_at: if ready { entry.ready_at } else { entry.due },
+            checks: entry.checks,
+            stage,
+            last_answer: entry.answer,
+            asked_at: asked.map(|asked| asked.at),
+            asked_whom: asked.and_then(|asked| asked.whom.clone()),
+        }
+    }
+}

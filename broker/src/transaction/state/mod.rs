@@ -1,0 +1,438 @@
+//! What is undecided, and when to ask about it. Pure: no I/O, no clock, no sockets.
+//!
+//! Every undecided half message is one entry, found by its offset in the half queue. It waits in one of these places:
+//!
+//! ```text
+//!            due                      producer online, budget
+//! waiting ─────────► ready (its group) ─────────────────────► asked ──interval──► due again
+//!    │                                                          │
+//!    └── checked often enough, or too old: park ◄───────────────┘
+//! ```
+//!
+//! A decision first *claims* the entry, so that nobody else can decide, and then either settles it or, when the records
+//! could not be appended, gives it back. Nothing here scans: every step costs the logarithm of what is pending.
+//!
+//! Invariants: every entry has exactly one key in `due`; an entry is in its group's `ready` set exactly when it is
+//! flagged so; a claimed message is in no set but holds the [`Floor`] back.
+
+mod checks;
+mod list;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::{
+    floor::{Floor, SafeOffsets},
+    names::{NameId, Names},
+    verdicts::{Verdict, Verdicts},
+};
+
+pub use checks::{Command, Next, ParkReason};
+pub use list::{Stage, Unresolved};
+
+/// Rules that operators configure; read again for every step, so that a change acts at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Time between two checks of one message. In milliseconds (`transactionCheckInterval`).
+    pub interval_ms: i64,
+    /// Checks per message before it is parked (`transactionCheckMax`).
+    pub max_checks: u32,
+    /// Age at which a message is parked even if nobody could be asked. In milliseconds (`fileReservedTime`).
+    pub reserved_ms: i64,
+}
+
+/// Bounds on what is asked at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Unanswered checks of all groups.
+    pub in_flight: usize,
+    /// Unanswered checks of one group.
+    pub in_flight_per_group: u32,
+    /// A check that has no answer after this time no longer counts as unanswered. In milliseconds.
+    pub answer_timeout_ms: i64,
+    /// A group without a producer is looked at again after this time, should nobody report one. In milliseconds.
+    pub offline_recheck_ms: i64,
+    /// A group whose producers take no message is tried again after this time. In milliseconds.
+    pub busy_retry_ms: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            in_flight: 4096,
+            in_flight_per_group: 512,
+            answer_timeout_ms: 5_000,
+            offline_recheck_ms: 5_000,
+            busy_retry_ms: 1_000,
+        }
+    }
+}
+
+/// A half message that becomes known, from a send or while rebuilding.
+#[derive(Debug, Clone, Copy)]
+pub struct Half<'a> {
+    /// Its offset in the half queue.
+    pub offset: i64,
+    /// Where its record starts in the commit log.
+    pub log_offset: u64,
+    /// When this broker stored it, or the first of its copies. In milliseconds.
+    pub stored_at: i64,
+    /// When to check it first. In milliseconds since the epoch.
+    pub first_check_at: i64,
+    /// The group to ask.
+    pub group: &'a str,
+    /// Where it goes when committed.
+    pub topic: &'a str,
+    /// Checks sent so far.
+    pub checks: u16,
+    /// Its `UNIQ_KEY`, when it is a copy that Apache's checker appended: decisions may name an older copy.
+    pub copy_of: Option<&'a str>,
+}
+
+/// The last thing that a producer said about a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing yet.
+    None,
+    /// It does not know yet.
+    Unknown,
+    /// A commit or rollback that could not be carried out; the reason is in the log of the broker.
+    Failed,
+}
+
+#[derive(Debug, Clone)]
+struct Pending {
+    log_offset: u64,
+    stored_at: i64,
+    /// Key of this entry in `due`.
+    due: i64,
+    /// Key of this entry in its group's `ready` set while it is flagged `READY`.
+    ready_at: i64,
+    group: NameId,
+    topic: NameId,
+    checks: u16,
+    answer: Answer,
+    flags: u8,
+}
+
+const READY: u8 = 1;
+const OPEN: u8 = 2;
+const COPY: u8 = 4;
+
+/// Whom a message was asked about, and when.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) at: i64,
+    pub(super) whom: Option<Arc<str>>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// Messages to ask about: due time, offset.
+    ready: BTreeSet<(i64, i64)>,
+    in_flight: u32,
+    in_rotation: bool,
+    /// Out of the rotation until then: nobody is online, or nobody takes a message.
+    resume_at: Option<i64>,
+    /// No producer was online when last looked.
+    offline: bool,
+    /// Counts the checks, to take members in turn.
+    turn: usize,
+}
+
+/// The undecided half messages of one half queue.
+#[derive(Debug)]
+pub struct State {
+    limits: Limits,
+    pending: BTreeMap<i64, Pending>,
+    due: BTreeSet<(i64, i64)>,
+    groups: Names<Group>,
+    topics: Names<()>,
+    /// Newest copy by `UNIQ_KEY`, for pending messages that Apache's checker has copied.
+    copies: FxHashMap<Box<str>, i64>,
+    claims: SmallVec<[(i64, Verdict); 8]>,
+    verdicts: Verdicts,
+    asked: FxHashMap<i64, Asked>,
+    /// Open questions in the order in which they lapse: time, offset, number of the check.
+    questions: VecDeque<(i64, i64, u16)>,
+    in_flight: usize,
+    rotation: VecDeque<NameId>,
+    resume: BTreeSet<(i64, NameId)>,
+    floor: Floor,
+    /// The checker sleeps until then; something due earlier must wake it.
+    sleeping_until: i64,
+}
+
+/// An entry taken out to be decided. Give it back to [`State::settle`] or [`State::give_back`].
+#[derive(Debug)]
+#[must_use = "a claim that is dropped leaves the message undecidable until restart"]
+pub struct Claim {
+    /// Half-queue offset of the entry.
+    pub offset: i64,
+    /// The offset that the decision named: the same, or that of an older copy.
+    pub named: i64,
+    /// Commit-log offset of the entry's record.
+    pub log_offset: u64,
+    /// Checks sent so far.
+    pub checks: u16,
+    /// What was decided.
+    pub verdict: Verdict,
+    entry: Pending,
+}
+
+/// What a decision meets.
+#[derive(Debug)]
+pub enum Decision {
+    /// The first one: carry it out.
+    First(Claim),
+    /// Decided before, in the same way.
+    Repeat,
+    /// Decided before, otherwise.
+    Contradiction(Verdict),
+    /// Decided so long ago, or before a restart, that only the log knows how.
+    Forgotten,
+}
+
+impl State {
+    /// Nothing pending; everything below `start.half` is decided.
+    pub fn new(start: SafeOffsets, limits: Limits) -> Self {
+        Self {
+            limits,
+            pending: BTreeMap::new(),
+            due: BTreeSet::new(),
+            groups: Names::default(),
+            topics: Names::default(),
+            copies: FxHashMap::default(),
+            claims: SmallVec::new(),
+            verdicts: Verdicts::new(start.half),
+            asked: FxHashMap::default(),
+            questions: VecDeque::new(),
+            in_flight: 0,
+            rotation: VecDeque::new(),
+            resume: BTreeSet::new(),
+            floor: Floor::new(start),
+            sleeping_until: i64::MIN,
+        }
+    }
+
+    /// A half message is in the log. True when the checker must wake earlier than it meant to.
+    pub fn insert(&mut self, half: &Half<'_>) -> bool {
+        self.floor.know(half.offset);
+        self.verdicts.cover(half.offset);
+        let entry = Pending {
+            log_offset: half.log_offset,
+            stored_at: half.stored_at,
+            due: half.first_check_at,
+            ready_at: half.first_check_at,
+            group: self.groups.acquire(half.group),
+            topic: self.topics.acquire(half.topic),
+            checks: half.checks,
+            answer: Answer::None,
+            flags: if half.copy_of.is_some() { COPY } else { 0 },
+        };
+        if let Some(key) = half.copy_of {
+            self.copies.insert(key.into(), half.offset);
+        }
+        self.due.insert((entry.due, half.offset));
+        let wake = entry.due < self.sleeping_until;
+        self.pending.insert(half.offset, entry);
+        wake
+    }
+
+    /// Every half message below `offset` is known: those that were not inserted are decided.
+    pub fn know_all_below(&mut self, offset: i64) {
+        self.floor.know_all_below(offset);
+        self.verdicts.cover(offset - 1);
+    }
+
+    /// A decision arrives that names the half message at `named`. `unique_key` is only asked for when copies exist.
+    pub fn decide<'k>(
+        &mut self,
+        named: i64,
+        verdict: Verdict,
+        unique_key: impl FnOnce() -> Option<&'k str>,
+    ) -> Decision {
+        if let Some(entry) = self.pending.remove(&named) {
+            return Decision::First(self.claim(named, named, verdict, entry));
+        }
+        if !self.copies.is_empty()
+            && let Some(&newest) = unique_key().and_then(|key| self.copies.get(key))
+            && named < newest
+            && let Some(entry) = self.pending.remove(&newest)
+        {
+            return Decision::First(self.claim(newest, named, verdict, entry));
+        }
+        let being_decided = self.claims.iter().find(|(offset, _)| *offset == named).map(|(_, verdict)| *verdict);
+        match being_decided.or_else(|| self.verdicts.get(named)) {
+            Some(before) if before == verdict => Decision::Repeat,
+            Some(before) => Decision::Contradiction(before),
+            None => Decision::Forgotten,
+        }
+    }
+
+    /// The decision is in the log. True when the checker has work again.
+    pub fn settle(&mut self, claim: &Claim, unique_key: Option<&str>) -> bool {
+        let Claim { offset, named, verdict, ref entry, .. } = *claim;
+        self.unclaim(offset);
+        self.verdicts.set(offset, verdict);
+        self.verdicts.set(named, verdict);
+        self.asked.remove(&offset);
+        if entry.flags & COPY != 0 {
+            match unique_key {
+                Some(key) => drop(self.copies.remove(key)),
+                None => self.copies.retain(|_, newest| *newest != offset),
+            }
+        }
+        self.topics.release(entry.topic);
+        self.groups.release(entry.group);
+        self.rest_group_if_idle(entry.group);
+        self.groups.get(entry.group).is_some_and(|group| group.state.in_rotation)
+    }
+
+    /// The decision could not be carried out: the message is undecided again, and is looked at again after `retry_at`.
+    pub fn give_back(&mut self, claim: Claim, retry_at: i64) -> bool {
+        self.unclaim(claim.offset);
+        let mut entry = claim.entry;
+        entry.answer = Answer::Failed;
+        entry.due = entry.due.max(retry_at);
+        self.due.insert((entry.due, claim.offset));
+        let wake = entry.due < self.sleeping_until;
+        self.pending.insert(claim.offset, entry);
+        wake
+    }
+
+    /// A producer answered that it does not know. True when the checker has work again.
+    pub fn unknown<'k>(&mut self, named: i64, unique_key: impl FnOnce() -> Option<&'k str>) -> bool {
+        let offset = if self.pending.contains_key(&named) || self.copies.is_empty() {
+            named
+        } else {
+            unique_key().and_then(|key| self.copies.get(key).copied()).unwrap_or(named)
+        };
+        let Some(entry) = self.pending.get_mut(&offset) else { return false };
+        entry.answer = Answer::Unknown;
+        let was_open = entry.flags & OPEN != 0;
+        entry.flags &= !OPEN;
+        let group = entry.group;
+        was_open && self.release_question(group)
+    }
+
+    /// Offsets that may be saved for `CID_RMQ_SYS_TRANS`; see [`Floor::safe`].
+    pub fn safe_offsets(&mut self, op_end: i64) -> SafeOffsets {
+        let first = self.pending.first_key_value().map(|(offset, _)| *offset);
+        let claimed = self.claims.iter().map(|(offset, _)| *offset).min();
+        let oldest = match (first, claimed) {
+            (Some(first), Some(claimed)) => Some(first.min(claimed)),
+            (first, claimed) => first.or(claimed),
+        };
+        self.floor.safe(op_end, oldest)
+    }
+
+    /// First offset of the half queue that is not yet known to be stored and followed here.
+    pub fn frontier(&self) -> i64 {
+        self.floor.frontier()
+    }
+
+    /// Undecided messages.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Nothing is undecided.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Checks without an answer.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Undecided messages by real topic; topics that had some before are listed with 0.
+    pub fn topic_counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.topics.iter().map(|named| (&*named.name, named.pending))
+    }
+
+    /// Undecided messages by producer group; groups that had some before are listed with 0.
+    pub fn group_counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.groups.iter().map(|named| (&*named.name, named.pending))
+    }
+
+    /// What became of the message at `offset`, if it is decided and that is still known.
+    pub fn verdict(&self, offset: i64) -> Option<Verdict> {
+        self.verdicts.get(offset)
+    }
+
+    /// Notes a verdict that was found in the log.
+    pub fn remember(&mut self, offset: i64, verdict: Verdict) {
+        if !self.pending.contains_key(&offset) {
+            self.verdicts.set(offset, verdict);
+        }
+    }
+
+    /// Takes `entry`, which is no longer in `pending`, out of every set.
+    fn claim(&mut self, offset: i64, named: i64, verdict: Verdict, mut entry: Pending) -> Claim {
+        self.due.remove(&(entry.due, offset));
+        if entry.flags & READY != 0
+            && let Some(group) = self.groups.get_mut(entry.group)
+        {
+            group.state.ready.remove(&(entry.ready_at, offset));
+            entry.due = entry.ready_at;
+        }
+        if entry.flags & OPEN != 0 {
+            self.release_question(entry.group);
+        }
+        entry.flags &= !(READY | OPEN);
+        self.claims.push((offset, verdict));
+        Claim { offset, named, log_offset: entry.log_offset, checks: entry.checks, verdict, entry }
+    }
+
+    fn unclaim(&mut self, offset: i64) {
+        if let Some(at) = self.claims.iter().position(|(claimed, _)| *claimed == offset) {
+            self.claims.swap_remove(at);
+        }
+    }
+
+    /// One question of `group` is answered or lapsed. True when that lets the group ask again.
+    fn release_question(&mut self, group: NameId) -> bool {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Some(named) = self.groups.get_mut(group) else { return false };
+        named.state.in_flight = named.state.in_flight.saturating_sub(1);
+        self.join_rotation(group);
+        !self.rotation.is_empty()
+    }
+
+    /// Puts `group` in line to ask, if it has something to ask and somebody to ask.
+    fn join_rotation(&mut self, group: NameId) {
+        if let Some(named) = self.groups.get_mut(group)
+            && !named.state.in_rotation
+            && named.state.resume_at.is_none()
+            && !named.state.ready.is_empty()
+        {
+            named.state.in_rotation = true;
+            self.rotation.push_back(group);
+        }
+    }
+
+    /// A group without pending messages may be forgotten at any time, so no list may hold its number.
+    fn rest_group_if_idle(&mut self, id: NameId) {
+        let Some(named) = self.groups.get_mut(id).filter(|named| named.pending == 0) else { return };
+        let group = &mut named.state;
+        if std::mem::take(&mut group.in_rotation) {
+            self.rotation.retain(|other| *other != id);
+        }
+        if let Some(at) = group.resume_at.take() {
+            self.resume.remove(&(at, id));
+        }
+        group.offline = false;
+    }
+}
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+mod apache;
+mod bench;
+mod checking;
+mod ending;
+mod restarting;

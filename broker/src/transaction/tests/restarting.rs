@@ -1,0 +1,166 @@
+use tenonmq_storage::AppendClass;
+
+use super::{
+    super::{EndRefused, Ended, SafeOffsets, Verdict::*},
+    bench::*,
+};
+
+#[test]
+fn apache_2117_a_restart_checks_nothing_that_is_decided_and_forgets_no_count() {
+    let mut bench = Bench::started();
+    let (pending, decided) = (bench.half("a"), bench.half("b"));
+    bench.end(decided, Committed).unwrap();
+    bench.advance(6 * SECOND);
+    assert_eq!(bench.check(), [(pending.half_offset, 1)]);
+    bench.restart();
+    assert_eq!(bench.transactions().pending(), 1);
+    assert_eq!(bench.check(), []);
+    bench.advance(30 * SECOND);
+    assert_eq!(bench.check(), [(pending.half_offset, 2)]);
+}
+
+#[test]
+fn a_killed_broker_knows_what_was_undecided_and_how_often_it_asked() {
+    let mut bench = Bench::started();
+    let halves: Vec<_> = (0..30).map(|n| bench.half(&n.to_string())).collect();
+    for half in halves.iter().skip(1).step_by(2) {
+        bench.end(*half, RolledBack).unwrap();
+    }
+    bench.advance(6 * SECOND);
+    assert_eq!(bench.check().len(), 15);
+    bench.kill();
+    bench.start();
+    let pending: Vec<_> = bench
+        .transactions()
+        .unresolved(None, 100)
+        .iter()
+        .map(|found| (found.state.offset, found.state.checks))
+        .collect();
+    assert_eq!(pending, (0..30).step_by(2).map(|offset| (offset, 1)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_repeat_is_known_as_a_repeat_after_a_restart() {
+    let mut bench = Bench::started();
+    let (committed, rolled_back) = (bench.half("a"), bench.half("b"));
+    bench.end(committed, Committed).unwrap();
+    bench.end(rolled_back, RolledBack).unwrap();
+    bench.restart();
+    assert_eq!(bench.end(committed, Committed).unwrap(), Ended::Repeated);
+    assert!(matches!(bench.end(committed, RolledBack), Err(EndRefused::Contradiction(Committed))));
+    assert_eq!(bench.end(rolled_back, RolledBack).unwrap(), Ended::Repeated);
+    assert!(matches!(bench.end(rolled_back, Committed), Err(EndRefused::Contradiction(RolledBack))));
+    assert_eq!(bench.visible(), ["a"]);
+    assert_eq!(bench.ops().len(), 2);
+}
+
+#[test]
+fn a_commit_whose_op_record_was_lost_in_a_crash_is_not_published_again() {
+    let mut bench = Bench::started();
+    let half = bench.half("order 42");
+    let undecided = bench.half("order 43");
+    bench.end(half, Committed).unwrap();
+    let op = bench.store().find_queue("RMQ_SYS_TRANS_OP_HALF_TOPIC", 0).and_then(|queue| queue.entry(0)).unwrap();
+    bench.store().cut(op.physical_offset).unwrap();
+    assert!(bench.ops().is_empty());
+    bench.kill();
+    bench.start();
+    assert_eq!(bench.ops(), ["0,"], "the next start writes what was lost");
+    assert_eq!(bench.transactions().unresolved(None, 9).len(), 1);
+    assert_eq!(bench.end(half, Committed).unwrap(), Ended::Repeated);
+    assert_eq!(bench.end(undecided, Committed).unwrap(), Ended::Decided);
+    assert_eq!(bench.visible(), ["order 42", "order 43"]);
+}
+
+#[test]
+fn a_parked_message_whose_op_record_was_lost_in_a_crash_is_not_parked_again() {
+    let mut bench = Bench::started();
+    bench.config.apply("transactionCheckMax=1").unwrap();
+    let half = bench.half("order 42");
+    bench.advance(6 * SECOND);
+    bench.check();
+    bench.advance(30 * SECOND);
+    bench.check();
+    let op = bench.store().find_queue("RMQ_SYS_TRANS_OP_HALF_TOPIC", 0).and_then(|queue| queue.entry(0)).unwrap();
+    bench.store().cut(op.physical_offset).unwrap();
+    bench.kill();
+    bench.start();
+    assert_eq!(bench.transactions().pending(), 0);
+    assert_eq!(bench.parked().len(), 1);
+    assert!(matches!(bench.end(half, Committed), Err(EndRefused::Contradiction(Parked))));
+}
+
+#[test]
+fn a_resumed_message_is_undecided_after_a_restart_although_its_first_life_ended() {
+    let mut bench = Bench::started();
+    bench.config.apply("transactionCheckMax=1").unwrap();
+    bench.half("order 42");
+    bench.advance(6 * SECOND);
+    bench.check();
+    bench.advance(30 * SECOND);
+    bench.check();
+    let parked = bench.records("TRANS_CHECK_MAX_TIME_TOPIC", 0).remove(0);
+    let id = tenonmq_protocol::message::RecordView::parse(&parked).unwrap().message_id().to_string();
+    bench.advance(1);
+    bench.transactions().resume(&id, "ann").unwrap();
+    bench.saved(None);
+    bench.kill();
+    bench.start();
+    let pending: Vec<_> = bench.transactions().unresolved(None, 9).iter().map(|found| found.state.offset).collect();
+    assert_eq!(pending, [1]);
+}
+
+#[test]
+fn saved_offsets_never_pass_an_undecided_message() {
+    let mut bench = Bench::started();
+    let first = bench.half("first");
+    for n in 0..20 {
+        let half = bench.half(&n.to_string());
+        bench.end(half, Committed).unwrap();
+    }
+    assert_eq!(bench.transactions().persist(), None, "a moment must be flushed before it counts");
+    bench.store().flush().unwrap();
+    assert_eq!(bench.transactions().persist(), Some(SafeOffsets { half: 0, op: 0 }));
+    bench.end(first, Committed).unwrap();
+    bench.store().flush().unwrap();
+    bench.transactions().persist();
+    bench.store().flush().unwrap();
+    assert_eq!(bench.transactions().persist(), Some(SafeOffsets { half: 21, op: 21 }));
+}
+
+#[test]
+fn what_is_saved_at_a_stop_is_enough_for_the_next_start() {
+    let mut bench = Bench::started();
+    let halves: Vec<_> = (0..10).map(|n| bench.half(&n.to_string())).collect();
+    for half in halves.iter().filter(|half| ![3, 7].contains(&half.half_offset)) {
+        bench.end(*half, Committed).unwrap();
+    }
+    bench.restart();
+    let pending = |bench: &Bench| -> Vec<i64> {
+        bench.transactions().unresolved(None, 9).iter().map(|found| found.state.offset).collect()
+    };
+    assert_eq!(pending(&bench), [3, 7]);
+    bench.end(halves[3], RolledBack).unwrap();
+    bench.restart();
+    assert_eq!(pending(&bench), [7]);
+    assert_eq!(bench.visible().len(), 8);
+}
+
+#[test]
+fn offsets_that_are_ahead_of_the_data_do_no_harm() {
+    let mut bench = Bench::started();
+    bench.half("a");
+    bench.kill();
+    bench.saved(Some(SafeOffsets { half: 1_000, op: 1_000 }));
+    bench.start();
+    assert_eq!(bench.transactions().pending(), 0);
+    let half = bench.half("b");
+    assert_eq!(half.half_offset, 1);
+    assert_eq!(bench.end(half, Committed).unwrap(), Ended::Decided);
+}
+
+#[test]
+fn settling_goes_on_when_ordinary_sends_are_refused() {
+    // commit, rollback and op records are appended as work that settles what is open
+    assert_ne!(AppendClass::Send, AppendClass::Settle);
+}
