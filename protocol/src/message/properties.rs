@@ -261,8 +261,6 @@ pub mod names {
     macro_rules! names {
         ($($constant:ident = $text:literal, $doc:literal;)*) => {
             $(#[doc = $doc] pub const $constant: &str = $text;)*
-            /// Names that gRPC user properties may not use (Apache's `STRING_HASH_SET` has nearly all of these).
-            pub const ALL: &[&str] = &[$($text),*];
         };
     }
     names! {
@@ -328,6 +326,61 @@ pub mod names {
         DLQ_ORIGIN_TOPIC = "DLQ_ORIGIN_TOPIC", "Topic of a dead letter.";
         DLQ_ORIGIN_MESSAGE_ID = "DLQ_ORIGIN_MESSAGE_ID", "Id of a dead letter.";
     }
+    /// Names that users may not choose for their own properties (gRPC refuses them). Origin: `STRING_HASH_SET`; names
+    /// that are absent there, such as `__SHARDINGKEY`, are free.
+    pub const SYSTEM: &[&str] = &[
+        TRACE_ON,
+        MSG_REGION,
+        KEYS,
+        TAGS,
+        WAIT,
+        DELAY,
+        RETRY_TOPIC,
+        REAL_TOPIC,
+        REAL_QID,
+        TRAN_MSG,
+        PGROUP,
+        MIN_OFFSET,
+        MAX_OFFSET,
+        BUYER_ID,
+        ORIGIN_MESSAGE_ID,
+        TRANSFER_FLAG,
+        CORRECTION_FLAG,
+        MQ2_FLAG,
+        RECONSUME_TIME,
+        UNIQ_KEY,
+        MAX_RECONSUME_TIMES,
+        CONSUME_START_TIME,
+        POP_CK,
+        POP_CK_OFFSET,
+        FIRST_POP_TIME,
+        TRAN_PREPARED_QUEUE_OFFSET,
+        DUP_INFO,
+        EXTEND_UNIQ_INFO,
+        INSTANCE_ID,
+        CORRELATION_ID,
+        REPLY_TO_CLIENT,
+        TTL,
+        ARRIVE_TIME,
+        PUSH_REPLY_TIME,
+        CLUSTER,
+        MSG_TYPE,
+        INNER_MULTI_QUEUE_OFFSET,
+        TIMER_DELAY_MS,
+        TIMER_DELAY_SEC,
+        TIMER_DELIVER_MS,
+        TIMER_ENQUEUE_MS,
+        TIMER_DEQUEUE_MS,
+        TIMER_ROLL_TIMES,
+        TIMER_OUT_MS,
+        TIMER_DEL_UNIQKEY,
+        TIMER_DELAY_LEVEL,
+        BORN_HOST,
+        BORN_TIMESTAMP,
+        DLQ_ORIGIN_TOPIC,
+        DLQ_ORIGIN_MESSAGE_ID,
+        CRC32,
+    ];
     /// Delivery time of commercial clients; only tells message types apart.
     pub const START_DELIVER_TIME: &str = "__STARTDELIVERTIME";
     /// Properties with this prefix are never stored.
