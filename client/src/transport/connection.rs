@@ -113,6 +113,11 @@ impl Connection {
         !self.closed.is_cancelled()
     }
 
+    #[cfg(test)]
+    pub(crate) fn pending_requests(&self) -> usize {
+        self.pending.lock().len()
+    }
+
     /// Closes it and fails what is pending.
     pub(crate) fn close(&self) {
         self.outgoing.lock().open = false;

@@ -3,6 +3,8 @@
 mod connection;
 mod pool;
 mod route;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{
     connection::{Connection, Reply, expect_success, name_of},
