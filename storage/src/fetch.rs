@@ -3,6 +3,8 @@
 //! Records come back as slices of the log; those that lie next to each other are one slice. Statuses and where to go on
 //! are what Apache's broker answers.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tenonmq_protocol::message::record::{MAGIC_V1, MAGIC_V2};
@@ -184,6 +186,8 @@ struct Batch<'a> {
     log: &'a CommitLog,
     limits: FetchLimits,
     visible: u64,
+    /// The visible part of the segment in use, and the log offset at which it starts. Slices of it cost no allocation.
+    segment: Option<(u64, Bytes)>,
     run: Option<Run>,
     records: SmallVec<[Bytes; 4]>,
     count: u32,
@@ -194,7 +198,8 @@ struct Batch<'a> {
 impl<'a> Batch<'a> {
     fn new(log: &'a CommitLog, limits: FetchLimits) -> Self {
         let visible = log.progress().confirmed();
-        Self { log, limits, visible, run: None, records: SmallVec::new(), count: 0, bytes: 0, last_end: 0 }
+        let records = SmallVec::new();
+        Self { log, limits, visible, segment: None, run: None, records, count: 0, bytes: 0, last_end: 0 }
     }
 
     fn is_full(&self, entry: &Entry, messages: u32) -> bool {
@@ -215,47 +220,63 @@ impl<'a> Batch<'a> {
 
     fn push(&mut self, entry: &Entry, messages: u32, matches: &mut impl FnMut(&Entry, &[u8]) -> bool) -> Pushed {
         let adjacent = self.run.is_some_and(|run| run.end == entry.physical_offset);
-        let Some(segment) = self.log.segment_at(entry.physical_offset) else { return Pushed::Gone };
-        let Some(record) = segment.read(entry.physical_offset, entry.size as usize) else { return Pushed::Gone };
+        let Some(record) = self.record(entry) else { return Pushed::Gone };
         if !adjacent && !is_record(record) {
             return Pushed::Gone;
         }
         if !matches(entry, record) {
             return Pushed::Unwanted;
         }
-        match &mut self.run {
-            // The first record of a segment follows the filler of the one before, never a record.
-            Some(run) if adjacent => {
-                run.end = entry.end();
-                run.last = *entry;
-                run.last_messages = messages;
-            }
+        let start = match self.run {
+            // Neighbours are in one segment: its end is a filler, so no record touches the next one's first.
+            Some(run) if adjacent => run.start,
             _ => {
                 self.end_run();
-                let (start, end) = (entry.physical_offset, entry.end());
-                self.run = Some(Run { start, end, last: *entry, last_messages: messages });
+                entry.physical_offset
             }
-        }
+        };
+        self.run = Some(Run { start, end: entry.end(), last: *entry, last_messages: messages });
         self.count += messages;
         self.bytes = self.bytes.saturating_add(entry.size);
         self.last_end = entry.end();
         Pushed::Taken
     }
 
+    /// The bytes that an entry points to. Moves on to their segment, which ends the run.
+    #[inline]
+    fn record(&mut self, entry: &Entry) -> Option<&[u8]> {
+        if self.place(entry).is_none() {
+            self.end_run();
+            let segment = self.log.segment_at(entry.physical_offset)?;
+            let len = usize::try_from(self.visible.saturating_sub(segment.base)).unwrap_or(usize::MAX);
+            self.segment = Some((segment.base, segment.bytes(segment.base, len.min(segment.log.published()))?));
+        }
+        let place = self.place(entry)?;
+        self.segment.as_ref()?.1.get(place)
+    }
+
+    /// Where the bytes are in the segment in use, if they are in it.
+    #[inline]
+    fn place(&self, entry: &Entry) -> Option<Range<usize>> {
+        let (base, bytes) = self.segment.as_ref()?;
+        let start = usize::try_from(entry.physical_offset.checked_sub(*base)?).ok()?;
+        let end = start + entry.size as usize;
+        (end <= bytes.len()).then_some(start..end)
+    }
+
     /// Makes a slice of the neighbours. All lengths between first and last agree with each other; the last one is checked here, so
     /// that a damaged queue entry never makes an answer that a client cannot read.
     fn end_run(&mut self) {
-        let Some(mut run) = self.run.take() else { return };
-        let last = self.log.bytes(run.last.physical_offset, run.last.size);
-        if !last.is_some_and(|record| is_record(&record)) {
-            run.end = run.last.physical_offset;
+        let (Some(run), Some((base, bytes))) = (self.run.take(), &self.segment) else { return };
+        let mut range = (run.start - base) as usize..(run.end - base) as usize; // inside: `record` found every part of it
+        let last = range.end - run.last.size as usize..range.end;
+        if !bytes.get(last.clone()).is_some_and(is_record) {
+            range.end = last.start;
             self.count -= run.last_messages;
             self.bytes = self.bytes.saturating_sub(run.last.size);
         }
-        let len = u32::try_from(run.end - run.start).unwrap_or(0);
-        if len > 0 {
-            // A segment removed since `push` looked at it leaves a hole: fewer records, as for any that were deleted.
-            self.records.extend(self.log.bytes(run.start, len));
+        if !range.is_empty() {
+            self.records.push(bytes.slice(range));
         }
     }
 

@@ -95,7 +95,7 @@ impl Indexer {
         while !stopped() {
             match self.step() {
                 Ok(0) => {
-                    let more = self.log.progress().reached(Mark::Confirmed, self.indexed() + 1, stopped);
+                    let more = self.log.reached(Mark::Confirmed, self.indexed() + 1, stopped);
                     block_on(more);
                     self.pause(PAUSE);
                 }

@@ -226,7 +226,7 @@ impl Store {
             let Some((log, gate)) = waiting else { return Durability::Ok };
             let progress = log.progress();
             let hopeless = || gate.is_shut() || progress.epoch() != ticket.epoch;
-            match tokio::time::timeout(timeout, progress.reached(Mark::Flushed, ticket.end, hopeless)).await {
+            match tokio::time::timeout(timeout, log.reached(Mark::Flushed, ticket.end, hopeless)).await {
                 Ok(true) => Durability::Ok,
                 Ok(false) if gate.is_poisoned() => Durability::Poisoned,
                 Ok(false) if progress.epoch() != ticket.epoch => Durability::NotMaster,

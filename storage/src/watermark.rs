@@ -121,13 +121,13 @@ impl Progress {
         self.give_up();
     }
 
-    /// The log grew to `end`: readers may see it at once, as nobody else has to confirm. Called under the append lock.
+    /// The log grew to `end`: readers may see it at once, as nobody else has to confirm. Called under the append lock, which
+    /// pairs it with [`reached`](Self::reached): no barrier of its own on the hot path.
     #[inline]
     pub(crate) fn advance(&self, end: u64) {
         self.appended.store(end, Ordering::Release);
-        // SeqCst, paired with `reached`: either the waiter sees the new mark, or we see the waiter.
-        self.confirmed.store(end, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        self.confirmed.store(end, Ordering::Release);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
             self.wake(|waiter| waiter.mark != Mark::Flushed && waiter.offset <= end);
         }
     }
@@ -176,7 +176,16 @@ impl Progress {
 
     /// Resolves to true when `mark` reaches `offset`; to false when `hopeless` says so, looked at first and after each
     /// [`give_up`](Self::give_up). Drop it to stop waiting.
-    pub(crate) async fn reached(&self, mark: Mark, offset: u64, hopeless: impl Fn() -> bool) -> bool {
+    ///
+    /// `settle` takes and releases the append lock: an append that ran before it is seen by the look that follows, one that
+    /// runs after it sees the waiter.
+    pub(crate) async fn reached(
+        &self,
+        mark: Mark,
+        offset: u64,
+        hopeless: impl Fn() -> bool,
+        settle: impl Fn(),
+    ) -> bool {
         let generation = self.generation.load(Ordering::SeqCst);
         let mut registered = Registration { progress: self, id: None };
         poll_fn(|context| {
@@ -184,6 +193,9 @@ impl Progress {
                 return Poll::Ready(true);
             }
             registered.set(mark, offset, context.waker());
+            if mark != Mark::Flushed {
+                settle();
+            }
             // Looked at again after registering: a mark raised in between would have woken nobody.
             if self.at(mark) >= offset {
                 Poll::Ready(true)

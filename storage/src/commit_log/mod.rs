@@ -33,7 +33,7 @@ use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::error::{FileError, Unwritable};
 use crate::poison::{AppendClass, Gate};
-use crate::watermark::{Progress, Watermarks};
+use crate::watermark::{Mark, Progress, Watermarks};
 
 /// The log and its tail.
 pub(crate) struct CommitLog {
@@ -136,6 +136,11 @@ impl CommitLog {
         let segment = self.segment_at(offset)?;
         let len = RecordView::parse(segment.read_until(offset, self.progress.confirmed())?).ok()?.len();
         segment.bytes(offset, len)
+    }
+
+    /// Resolves to true when `mark` reaches `offset`, to false when `hopeless` says so.
+    pub(crate) async fn reached(&self, mark: Mark, offset: u64, hopeless: impl Fn() -> bool) -> bool {
+        self.progress.reached(mark, offset, hopeless, || drop(self.tail.lock())).await
     }
 
     /// Whether nothing more will come: poisoned, or shut down.

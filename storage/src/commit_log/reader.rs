@@ -53,7 +53,7 @@ impl LogReader {
 
     /// Waits until there is something to read. False when waiting was given up: the store closed, was poisoned or cut.
     pub async fn wait(&self) -> bool {
-        self.log.progress().reached(self.mark, self.position() + 1, || self.log.is_shut()).await
+        self.log.reached(self.mark, self.position() + 1, || self.log.is_shut()).await
     }
 }
 
