@@ -266,3 +266,7 @@ impl Groups {
 pub fn group(name: &str) -> SubscriptionGroupConfig {
     SubscriptionGroupConfig { group_name: name.to_owned(), ..SubscriptionGroupConfig::default() }
 }
+
+#[cfg(test)]
+#[path = "groups_tests.rs"]
+mod tests;

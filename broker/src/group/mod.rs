@@ -6,19 +6,21 @@
 pub mod heartbeat;
 pub mod members;
 pub mod queue_lock;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 use crate::core::Core;
 
 /// Looks for silent clients and expired locks every ten seconds.
-pub async fn keep_alive(core: Arc<Core>, stop: CancellationToken) {
+pub async fn keep_alive(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = core.clock.sleep(heartbeat::SCAN_INTERVAL) => {}
-            () = stop.cancelled() => return,
+            () = stopped(&mut stop) => return,
         }
         heartbeat::drop_silent(&core);
         core.locks.drop_expired(core.clock.now_ms());
@@ -26,12 +28,13 @@ pub async fn keep_alive(core: Arc<Core>, stop: CancellationToken) {
 }
 
 /// Writes `subscriptionGroup.json` behind every change, and once more at the end.
-pub async fn keep_saved(core: Arc<Core>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        tokio::select! {
-            () = core.groups.changed() => {}
-            () = stop.cancelled() => {}
-        }
+pub async fn keep_saved(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    let mut last = false;
+    while !last {
+        last = tokio::select! {
+            () = core.groups.changed() => false,
+            () = stopped(&mut stop) => true,
+        };
         let core = Arc::clone(&core);
         match tokio::task::spawn_blocking(move || core.groups.save()).await {
             Ok(Ok(())) => {}
@@ -39,4 +42,9 @@ pub async fn keep_saved(core: Arc<Core>, stop: CancellationToken) {
             Err(error) => tracing::error!(%error, "saving subscription groups ended early"),
         }
     }
+}
+
+/// Resolves when the broker stops.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await; // an error says that nobody is left who could tell
 }

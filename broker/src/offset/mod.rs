@@ -7,23 +7,25 @@ pub mod query;
 mod queues;
 pub mod save;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 pub use table::{Commit, Offsets, StoredOffset};
 
-use crate::core::Core;
+use crate::{core::Core, group::stopped};
 
 /// Saves the table every `flushConsumerOffsetInterval`, and once more at the end.
-pub async fn keep_saved(core: Arc<Core>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let nap = core.clock.sleep(core.config.load().offsets.flush_interval);
-        tokio::select! {
-            () = nap => {}
-            () = stop.cancelled() => {}
-        }
+pub async fn keep_saved(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    let mut last = false;
+    while !last {
+        last = tokio::select! {
+            () = core.clock.sleep(core.config.load().offsets.flush_interval) => false,
+            () = stopped(&mut stop) => true,
+        };
         let core = Arc::clone(&core);
         let saved = tokio::task::spawn_blocking(move || core.offsets.save(core.clock.now_ms())).await;
         match saved {

@@ -109,3 +109,7 @@ impl Offsets {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "save_tests.rs"]
+mod tests;

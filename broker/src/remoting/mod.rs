@@ -13,6 +13,8 @@ pub(crate) mod handlers;
 mod outbox;
 mod peer;
 mod server;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 

@@ -12,6 +12,8 @@ mod consumers;
 mod index;
 mod members;
 mod producers;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{
     Arc,

@@ -1,0 +1,184 @@
+//! Offset requests against a broker without sockets.
+
+use std::time::Duration;
+
+use tenonmq_protocol::{
+    Command,
+    code::{RequestCode, ResponseCode},
+    header::offset::{
+        Boundary, GetEarliestStoreTime, GetMaxOffset, GetMinOffset, OffsetAnswer, QueryOffset, SearchOffset,
+        UpdateOffset,
+    },
+};
+use tokio::sync::watch;
+
+use crate::remoting::testing::{Peer, START_MS, TestBroker};
+
+fn query(queue_id: i32) -> QueryOffset<'static> {
+    QueryOffset {
+        consumer_group: "billing",
+        topic: "orders",
+        queue_id,
+        set_zero_if_not_found: None,
+        broker_name: Some("broker-a"),
+    }
+}
+
+fn update(group: &'static str, topic: &'static str, commit_offset: i64) -> UpdateOffset<'static> {
+    UpdateOffset { consumer_group: group, topic, queue_id: 0, commit_offset, broker_name: None }
+}
+
+fn offset(answer: &Command) -> i64 {
+    assert_eq!(answer.code, ResponseCode::SUCCESS.0, "{:?}", answer.remark);
+    answer.response_header::<OffsetAnswer>().unwrap().offset
+}
+
+fn refusal(answer: &Command) -> (i32, &str) {
+    (answer.code, answer.remark.as_deref().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_committed_offset_is_the_answer_to_a_query() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    broker.topic("orders", 2);
+    broker.core.groups.find_or_create("billing").unwrap();
+    let committed = broker.ask(&peer, &update("billing", "orders", 9)).await;
+    assert_eq!((committed.code, committed.remark), (0, None));
+    assert_eq!(offset(&broker.ask(&peer, &query(0)).await), 9);
+    assert_eq!(broker.ask(&peer, &query(1)).await.code, ResponseCode::QUERY_NOT_FOUND.0);
+}
+
+#[tokio::test]
+async fn a_commit_needs_its_group_first_and_its_topic_second() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    let answer = broker.ask(&peer, &update("billing", "orders", 9)).await;
+    assert_eq!(refusal(&answer), (26, "Group billing not exist!"));
+    broker.core.groups.find_or_create("billing").unwrap();
+    let answer = broker.ask(&peer, &update("billing", "orders", 9)).await;
+    assert_eq!(refusal(&answer), (17, "Topic orders not exist!"));
+}
+
+#[tokio::test]
+async fn a_commit_without_queue_or_offset_is_an_invalid_parameter() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    let command = Command::request(RequestCode::UPDATE_CONSUMER_OFFSET)
+        .with_field("consumerGroup", "billing")
+        .with_field("topic", "orders");
+    let answer = broker.call(&peer, command.clone()).await;
+    assert_eq!(refusal(&answer), (29, "QueueId is null, topic is orders"));
+    let answer = broker.call(&peer, command.with_field("queueId", 0)).await;
+    assert_eq!(refusal(&answer), (29, "Offset is null, topic is orders"));
+}
+
+#[tokio::test]
+async fn a_commit_under_a_reset_mark_is_ignored_with_success() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    broker.topic("orders", 1);
+    broker.core.groups.find_or_create("billing").unwrap();
+    broker.core.offsets.reset("billing", "orders", 0, 3);
+    let answer = broker.ask(&peer, &update("billing", "orders", 9)).await;
+    assert_eq!(refusal(&answer), (0, "Offset has been previously reset"));
+    assert_eq!(offset(&broker.ask(&peer, &query(0)).await), 3);
+}
+
+#[tokio::test]
+async fn a_new_group_starts_at_zero_while_the_first_message_is_recent() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    broker.topic("orders", 1);
+    let nothing = broker.ask(&peer, &query(0)).await;
+    let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
+    assert_eq!(refusal(&nothing), (22, remark), "a queue without messages has no message 0");
+    broker.store("orders", 0, b"one");
+    assert_eq!(offset(&broker.ask(&peer, &query(0)).await), 0);
+}
+
+#[tokio::test]
+async fn a_client_may_ask_not_to_be_sent_to_zero() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    broker.topic("orders", 1);
+    broker.store("orders", 0, b"one");
+    let asked = QueryOffset { set_zero_if_not_found: Some(false), ..query(0) };
+    let answer = broker.ask(&peer, &asked).await;
+    assert_eq!(refusal(&answer), (22, "Not found, do not set to zero, maybe this group boot first"));
+    let asked = QueryOffset { set_zero_if_not_found: Some(true), ..query(0) };
+    assert_eq!(offset(&broker.ask(&peer, &asked).await), 0);
+}
+
+#[tokio::test]
+async fn the_ends_of_a_queue_are_told_and_those_of_an_unknown_one_are_zero_and_minus_one() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    broker.topic("orders", 2);
+    broker.store("orders", 0, b"one");
+    broker.store("orders", 0, b"two");
+    let max = |queue_id| GetMaxOffset { topic: "orders", queue_id, committed: true, broker_name: None };
+    let min = |queue_id| GetMinOffset { topic: "orders", queue_id, broker_name: None };
+    assert_eq!(offset(&broker.ask(&peer, &max(0)).await), 2);
+    assert_eq!(offset(&broker.ask(&peer, &min(0)).await), 0);
+    assert_eq!(offset(&broker.ask(&peer, &max(1)).await), 0);
+    assert_eq!(offset(&broker.ask(&peer, &min(1)).await), -1);
+}
+
+#[tokio::test]
+async fn a_time_finds_the_first_message_of_that_time_or_later() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    broker.topic("orders", 1);
+    for body in [b"one", b"two"] {
+        broker.store("orders", 0, body);
+        broker.advance(Duration::from_secs(10));
+    }
+    let at = |timestamp| SearchOffset {
+        topic: "orders",
+        queue_id: 0,
+        timestamp,
+        boundary: Boundary::Lower,
+        broker_name: None,
+    };
+    assert_eq!(offset(&broker.ask(&peer, &at(START_MS - 1)).await), 0);
+    assert_eq!(offset(&broker.ask(&peer, &at(START_MS + 1)).await), 1);
+    assert_eq!(offset(&broker.ask(&peer, &at(START_MS + 20_000)).await), 2);
+    let elsewhere = SearchOffset { topic: "refunds", ..at(START_MS) };
+    assert_eq!(offset(&broker.ask(&peer, &elsewhere).await), 0);
+}
+
+#[tokio::test]
+async fn the_store_time_of_the_first_message_is_minus_one_without_one() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    broker.topic("orders", 1);
+    let asked = GetEarliestStoreTime { topic: "orders", queue_id: 0, broker_name: None };
+    assert_eq!(broker.ask(&peer, &asked).await.field("timestamp"), Some("-1"));
+    broker.store("orders", 0, b"one");
+    assert_eq!(broker.ask(&peer, &asked).await.field("timestamp"), Some(START_MS.to_string().as_str()));
+}
+
+#[tokio::test]
+async fn a_oneway_commit_counts_and_gets_no_answer() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    broker.topic("orders", 1);
+    broker.core.groups.find_or_create("billing").unwrap();
+    let mut bytes = bytes::BytesMut::new();
+    let command = Command::with_header(&update("billing", "orders", 4)).oneway();
+    command.encode(tenonmq_protocol::Serialization::Binary, &mut bytes);
+    assert_eq!(broker.frame(&peer, &bytes).await, None);
+    assert_eq!(broker.core.offsets.get("billing", "orders", 0), Some(4));
+}
+
+#[tokio::test]
+async fn the_saver_writes_what_was_committed_when_the_broker_stops() {
+    let broker = TestBroker::new();
+    let (stop, stopped) = watch::channel(false);
+    let saver = tokio::spawn(super::keep_saved(broker.core.clone(), stopped));
+    broker.core.offsets.commit("billing", "orders", 0, 5);
+    stop.send_replace(true);
+    saver.await.unwrap();
+    let text = std::fs::read_to_string(broker.folder().join("config/consumerOffset.json")).unwrap();
+    let compact: String = text.split_whitespace().collect();
+    assert!(compact.contains("\"orders@billing\":{0:5}"), "{text}");
+}
+
+#[tokio::test]
+async fn offsets_are_there_after_a_restart() {
+    let broker = TestBroker::new();
+    broker.core.offsets.commit("billing", "orders", 0, 5);
+    let broker = broker.restarted();
+    assert_eq!(broker.core.offsets.get("billing", "orders", 0), Some(5));
+}

@@ -1,0 +1,195 @@
+//! A broker without sockets, for tests: requests go in as commands, answers come out as commands, time stands still.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use tenonmq_protocol::{
+    Command, CommandView, FrameView, HeaderScratch, RequestHeader, Serialization,
+    frame::DEFAULT_MAX_FRAME,
+    message::{
+        properties::tags_code,
+        record::{NewRecord, body_crc},
+    },
+};
+use tenonmq_storage::{AppendClass, StoreConfig};
+use tokio::sync::mpsc;
+
+use super::{Connection, Dispatch, Handled, Outbox, Request, dispatch::BrokerDispatch};
+use crate::{
+    config::{Input, LiveConfig, Machine, load},
+    core::{
+        Core,
+        clock::{Clock, ManualClock},
+        identity::{Identity, Who},
+        topics::{perm, topic},
+    },
+};
+
+/// When every test begins, in milliseconds since the epoch.
+pub(crate) const START_MS: i64 = 1_795_247_000_000;
+
+/// A broker over a directory of its own.
+pub(crate) struct TestBroker {
+    pub(crate) core: Arc<Core>,
+    pub(crate) clock: Arc<ManualClock>,
+    dispatch: BrokerDispatch,
+    folder: tempfile::TempDir,
+}
+
+/// One client's connection.
+pub(crate) struct Peer {
+    pub(crate) connection: Arc<Connection>,
+    inbox: mpsc::Receiver<Command>,
+}
+
+impl Peer {
+    pub(crate) fn new(id: u64) -> Self {
+        let (connection, inbox) = Connection::detached(id);
+        Self { connection, inbox }
+    }
+
+    /// Codes of what the broker has sent of its own accord since the last call.
+    pub(crate) fn received(&mut self) -> Vec<i32> {
+        std::iter::from_fn(|| self.inbox.try_recv().ok()).map(|command| command.code).collect()
+    }
+}
+
+impl TestBroker {
+    /// A broker with these settings, in Apache's keys.
+    pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), settings)
+    }
+
+    /// A broker as nobody configured it.
+    pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn over(folder: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
+        let clock = ManualClock::at(START_MS);
+        let address = SocketAddr::from(([127, 0, 0, 1], 10911));
+        let identity = Identity::new(Who {
+            cluster: "DefaultCluster".into(),
+            broker: "broker-a".into(),
+            broker_id: 0,
+            address,
+            ha_address: address,
+        });
+        let mut store = StoreConfig::new(folder.path());
+        store.segment_size = 1 << 20;
+        store.consume_queue_file_size = 20 * 1000;
+        store.index_enabled = false;
+        store.populate_ahead = 0;
+        store.reserve_bytes = 0;
+        let core = Core::open(config(settings), store, Clock::manual(clock.clone()), identity).unwrap();
+        let core = Arc::new(core);
+        Self { dispatch: BrokerDispatch::new(Arc::clone(&core)), core, clock, folder }
+    }
+
+    /// Stops in order and starts again on the same directory.
+    pub(crate) fn restarted(self) -> Self {
+        self.core.offsets.save(self.core.clock.now_ms()).unwrap();
+        self.core.groups.save().unwrap();
+        self.core.store.shutdown().unwrap();
+        let Self { core, dispatch, folder, .. } = self;
+        drop((dispatch, core));
+        Self::over(folder, &[])
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// A topic that can be read and written.
+    pub(crate) fn topic(&self, name: &str, queues: i32) {
+        self.core.topics.put(topic(name, queues, perm::READ_WRITE), START_MS);
+    }
+
+    /// Stores a message; its queue offset.
+    pub(crate) fn store(&self, topic: &str, queue_id: i32, body: &[u8]) -> i64 {
+        let host = SocketAddr::from(([127, 0, 0, 1], 10911));
+        let record = NewRecord {
+            topic,
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: START_MS,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
+            properties: b"",
+            body_crc: body_crc(body),
+        };
+        let queue = self.core.store.queue(topic, queue_id);
+        self.core.store.append(&queue, &record, tags_code(None), AppendClass::Send).unwrap().queue_offset
+    }
+
+    /// A typed request and its answer.
+    pub(crate) async fn ask<'a>(&self, peer: &Peer, header: &impl RequestHeader<'a>) -> Command {
+        self.call(peer, Command::with_header(header)).await
+    }
+
+    /// A request and its answer.
+    pub(crate) async fn call(&self, peer: &Peer, command: Command) -> Command {
+        let mut bytes = BytesMut::new();
+        command.encode(Serialization::Json, &mut bytes);
+        let answer = self.frame(peer, &bytes).await.unwrap();
+        assert_eq!((answer.opaque, answer.is_response()), (command.opaque, true));
+        answer
+    }
+
+    /// A whole frame as it came over the wire, and the answer if one is due.
+    pub(crate) async fn frame(&self, peer: &Peer, bytes: &[u8]) -> Option<Command> {
+        let frame = FrameView::peek(bytes, DEFAULT_MAX_FRAME).unwrap().unwrap();
+        let mut scratch = HeaderScratch::default();
+        let command = CommandView::parse(&frame, &mut scratch).unwrap();
+        let request = Request {
+            command: &command,
+            body: frame.body,
+            serialization: frame.serialization,
+            connection: &peer.connection,
+        };
+        let mut out = Outbox::default();
+        if let Handled::Later(reply) = self.dispatch.handle(&request, &mut out) {
+            let response = reply.await;
+            out.respond(&request, response);
+        }
+        let written = drain(&mut out);
+        let answer = FrameView::peek(&written, DEFAULT_MAX_FRAME).unwrap()?;
+        assert_eq!(answer.serialization, frame.serialization, "the answer's header is encoded as the request's");
+        assert_eq!(answer.len, written.len(), "one answer");
+        Some(Command::decode(&answer).unwrap())
+    }
+
+    /// The connection ends.
+    pub(crate) fn close(&self, peer: &Peer) {
+        peer.connection.close();
+        self.dispatch.closed(&peer.connection);
+    }
+}
+
+/// Settings as a file of Apache's would give them.
+pub(crate) fn config(settings: &[(&str, &str)]) -> Arc<LiveConfig> {
+    let flags = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned(), "--set".to_owned()));
+    let input = Input { flags: flags.collect(), ..Input::default() };
+    let loaded = load(&input, &Machine::for_tests()).unwrap();
+    Arc::new(LiveConfig::new(loaded.config, loaded.values, Machine::for_tests()))
+}
+
+fn drain(out: &mut Outbox) -> Bytes {
+    let mut bytes = BytesMut::new();
+    while out.pending() > 0 {
+        out.write_with(|slices| {
+            slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
+            Ok(slices.iter().map(|slice| slice.len()).sum())
+        })
+        .unwrap();
+    }
+    bytes.freeze()
+}
