@@ -99,7 +99,7 @@ impl Message {
     /// Groups messages whose order matters; brokers hand it on, and queue choosers may hash it.
     #[must_use]
     pub fn sharding_key(self, key: impl AsRef<str>) -> Self {
-        self.set("__SHARDINGKEY", key.as_ref())
+        self.set(names::SHARDING_KEY, key.as_ref())
     }
 
     /// Whether the send waits until the broker's durability policy is met. Default true.
@@ -221,35 +221,12 @@ pub(crate) fn validate_topic(topic: &str) -> Result<(), Error> {
     Err(Error::InvalidMessage { reason })
 }
 
-/// Names that [`Message::property`] refuses, because setting them would change what the broker does.
+/// Names that [`Message::property`] refuses, because setting them would change what the broker does. Upstream's list,
+/// and the transaction's own.
 fn is_reserved(name: &str) -> bool {
-    const RESERVED: &[&str] = &[
-        names::KEYS,
-        names::TAGS,
-        names::WAIT,
-        names::DELAY,
-        names::RETRY_TOPIC,
-        names::REAL_TOPIC,
-        names::REAL_QID,
-        names::TRAN_MSG,
-        names::PGROUP,
-        names::MIN_OFFSET,
-        names::MAX_OFFSET,
-        names::ORIGIN_MESSAGE_ID,
-        names::RECONSUME_TIME,
-        names::MAX_RECONSUME_TIMES,
-        names::MSG_REGION,
-        names::TRACE_ON,
-        names::UNIQ_KEY,
-        names::CHECK_IMMUNITY_TIME_IN_SECONDS,
-        names::TRAN_PREPARED_QUEUE_OFFSET,
-        names::TRANSACTION_CHECK_TIMES,
-        names::TIMER_DELAY_SEC,
-        names::TIMER_DELAY_MS,
-        names::TIMER_DELIVER_MS,
-        names::POP_CK,
-    ];
-    RESERVED.contains(&name) || name.starts_with("__")
+    const OF_TRANSACTIONS: &[&str] =
+        &[names::TRANSACTION_ID, names::TRANSACTION_CHECK_TIMES, names::CHECK_IMMUNITY_TIME_IN_SECONDS];
+    names::SYSTEM.contains(&name) || OF_TRANSACTIONS.contains(&name) || name.starts_with(names::TRANSIENT_PREFIX)
 }
 
 /// A message as a consumer gets it. Cloning is cheap: all of it is shared.
@@ -379,5 +356,35 @@ impl fmt::Debug for ReceivedMessage {
             .field("body_len", &self.inner.body.len())
             .field("properties", &self.inner.properties)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_protocol_are_refused_as_properties() {
+        let fault = |message: Message| message.validate().err().map(|error| error.to_string());
+        assert_eq!(fault(Message::new("T", "x").property("member", "7")), None);
+        let reserved = fault(Message::new("T", "x").property("TRAN_MSG", "true"));
+        assert!(reserved.is_some_and(|text| text.contains("TRAN_MSG")));
+        assert!(fault(Message::new("T", "x").property("a", "\u{1}")).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_told_before_sending() {
+        for wrong in [Message::new("", "x"), Message::new("T", ""), Message::new("T T", "x"), Message::new("Ü", "x")] {
+            assert!(matches!(wrong.validate(), Err(Error::InvalidMessage { .. })), "{wrong:?}");
+        }
+        let bulky = Message::new("T", "x").property("p", "y".repeat(40_000));
+        assert!(bulky.validate().is_err());
+    }
+
+    #[test]
+    fn keys_are_several_and_tags_one() {
+        let message = Message::new("T", "x").key("a").key("b").tag("one").tag("two");
+        assert_eq!(message.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(message.tags(), Some("two"));
     }
 }

@@ -110,7 +110,11 @@ impl Session {
         let deadline = Instant::now() + limit;
         let connection = self.broker(address, limit).await?;
         let left = deadline.saturating_duration_since(Instant::now());
-        connection.call(header, body, left, decode).await
+        let answered = connection.call(header, body, left, decode).await;
+        if let Err(Error::Refused { code: ResponseCode::GO_AWAY, .. }) = answered {
+            connection.close(); // the peer is shutting down: the next attempt connects anew
+        }
+        answered
     }
 
     /// As [`call`](Self::call), for requests whose answer is only yes or no.

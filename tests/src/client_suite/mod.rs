@@ -27,6 +27,7 @@ macro_rules! for_each_client_scenario {
             producers::a_final_refusal_is_not_tried_again,
             producers::a_message_that_is_too_large_is_refused_here_and_there,
             producers::a_topic_that_does_not_exist_is_created_by_its_first_message,
+            producers::a_deleted_topic_has_no_route,
             producers::a_queue_that_does_not_exist_is_refused,
             producers::a_delayed_message_comes_after_its_delay,
             producers::a_hundred_sends_at_once_all_get_their_own_answer,

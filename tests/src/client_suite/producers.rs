@@ -189,6 +189,16 @@ pub async fn a_topic_that_does_not_exist_is_created_by_its_first_message(ns: &st
     Ok(())
 }
 
+/// Neither at the broker nor at the name server.
+pub async fn a_deleted_topic_has_no_route(ns: &str) -> Result<(), Error> {
+    let (topic, admin) = (topic(ns, 1).await?, Admin::connect(ns).await?);
+    assert_eq!(admin.queues(&topic).await?.len(), 1);
+    admin.delete_topic(&topic).await?;
+    let gone = admin.queues(&topic).await;
+    assert!(matches!(gone, Err(Error::NoRoute { .. })), "{gone:?}");
+    Ok(())
+}
+
 /// It is the caller's mistake, so no other queue is tried.
 pub async fn a_queue_that_does_not_exist_is_refused(ns: &str) -> Result<(), Error> {
     let (topic, producer) = (topic(ns, 2).await?, producer(ns).await?);
