@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::Value;
-use tenonmq_broker::config::{Input, LiveConfig, Machine, load};
+use tenonmq_broker::config::LiveConfig;
 use tenonmq_broker::namesrv::{Answer, Call, NameServer, Origin};
 use tenonmq_protocol::{Command, DEFAULT_MAX_FRAME, FrameView, RequestCode, ResponseCode};
 
@@ -56,10 +55,7 @@ fn exchanges(folder: &str) -> Vec<Exchange> {
 fn name_server() -> (tempfile::TempDir, NameServer) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display().to_string();
-    let flag = ("storePathRootDir".to_owned(), path, "--data-dir".to_owned());
-    let machine = Machine::for_tests();
-    let loaded = load(&Input { flags: vec![flag], ..Input::default() }, &machine).unwrap();
-    let config = Arc::new(LiveConfig::new(loaded.config, loaded.values, machine));
+    let config = LiveConfig::embedded([("storePathRootDir", path.as_str())]).unwrap();
     (folder, NameServer::open(config, 0).unwrap())
 }
 

@@ -3,7 +3,6 @@
 //! [`table`] holds the rules and does no I/O; the rest carries requests to it and answers back.
 
 pub mod handler;
-pub mod json;
 pub mod kv;
 pub mod model;
 pub mod register;
@@ -11,6 +10,6 @@ pub mod service;
 pub mod table;
 
 pub use handler::Handler;
-pub use model::{Broker, Origin, Queues, READ, Refused, Registered, Registrant, Route, Served, Version, WRITE};
+pub use model::{Origin, Refused, Registered, Registrant};
 pub use service::{Answer, Call, NameServer};
 pub use table::{RouteTable, Rules, UnitTopics};

@@ -8,12 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use tenonmq_protocol::{Fields, HeaderError, RequestCode, ResponseCode};
+use tenonmq_protocol::body::{
+    BrokerMemberGroup, BrokerMemberGroupBody, DataVersion, JsonError, KvTable, RegisterBrokerBody, RegisterError,
+    TopicList, TopicRoute, json,
+};
+use tenonmq_protocol::header as h;
+use tenonmq_protocol::{Fields, HeaderError, RequestCode, RequestHeader as _, ResponseCode};
 use tracing::{debug, info, warn};
 
-use super::json::{self, Form};
 use super::kv::{Kv, ORDER_NAMESPACE};
-use super::model::{Origin, Refused, Registered, Registrant, Served};
+use super::model::{Origin, Refused, Registered, Registrant, keep_zone};
 use super::register;
 use super::table::{RouteTable, Rules, UnitTopics};
 use crate::config::{self, ConfigError, LiveConfig};
@@ -58,8 +62,8 @@ impl Answer {
         Self { code, remark: Some(remark.into()), ..Self::ok() }
     }
 
-    fn body(mut self, text: String) -> Self {
-        self.body = text.into();
+    fn body(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.body = bytes.into();
         self
     }
 
@@ -75,8 +79,14 @@ impl From<HeaderError> for Answer {
     }
 }
 
-impl From<register::BodyError> for Answer {
-    fn from(error: register::BodyError) -> Self {
+impl From<RegisterError> for Answer {
+    fn from(error: RegisterError) -> Self {
+        Self::error(ResponseCode::SYSTEM_ERROR, error.to_string())
+    }
+}
+
+impl From<JsonError> for Answer {
+    fn from(error: JsonError) -> Self {
         Self::error(ResponseCode::SYSTEM_ERROR, error.to_string())
     }
 }
@@ -109,7 +119,7 @@ impl NameServer {
     ///
     /// # Errors
     /// [`Refused`] says why it was not taken.
-    pub fn register(&self, who: &Registrant, what: Served, now_ms: i64) -> Result<Registered, Refused> {
+    pub fn register(&self, who: &Registrant, what: RegisterBrokerBody, now_ms: i64) -> Result<Registered, Refused> {
         self.table.write().register(who, what, self.rules(), now_ms)
     }
 
@@ -136,11 +146,6 @@ impl NameServer {
             warn!(connections = ?gone, "brokers expired: no registration or heartbeat in time");
         }
         gone
-    }
-
-    /// The order configuration of topics, which registrations are answered with, when there is one.
-    pub fn order_config(&self) -> Option<std::collections::BTreeMap<String, String>> {
-        self.kv.list(ORDER_NAMESPACE)
     }
 
     /// Whether answering this request writes a file, and so must not be done where sockets are served.
@@ -170,7 +175,9 @@ impl NameServer {
             RequestCode::DELETE_TOPIC_IN_NAMESRV => self.delete_topic(call),
             RequestCode::WIPE_WRITE_PERM_OF_BROKER => self.wipe_write(call),
             RequestCode::ADD_WRITE_PERM_OF_BROKER => self.add_write(call),
-            RequestCode::GET_BROKER_CLUSTER_INFO => Ok(Answer::ok().body(json::cluster_info(&self.table.read()))),
+            RequestCode::GET_BROKER_CLUSTER_INFO => {
+                Ok(Answer::ok().body(json::to_vec(&self.table.read().cluster_info())))
+            }
             RequestCode::GET_BROKER_MEMBER_GROUP => self.member_group(call),
             RequestCode::GET_ALL_TOPIC_LIST_FROM_NAMESERVER
             | RequestCode::GET_TOPICS_BY_CLUSTER
@@ -194,7 +201,7 @@ impl NameServer {
     }
 
     fn route(&self, call: &Call<'_>, now_ms: i64) -> Outcome {
-        let topic = call.fields.text("topic")?;
+        let header = h::GetRoute::decode(&call.fields)?;
         let config = self.config.load();
         let config = &config.name_server;
         if let Some(wait) = config.wait_before_routes
@@ -203,47 +210,45 @@ impl NameServer {
         {
             return Err(Answer::error(ResponseCode::SYSTEM_ERROR, "name server not ready"));
         }
-        let rules = Rules { acting_master: config.acting_master, delete_missing_topics: false };
-        let Some(mut route) = self.table.read().route(topic, rules) else {
+        let Some(mut route) = self.table.read().route(header.topic, self.rules()) else {
             let remark = format!(
-                "No topic route info in name server for the topic: {topic}\n\
-                 See https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details."
+                "No topic route info in name server for the topic: {}\n\
+                 See https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.",
+                header.topic
             );
             return Err(Answer::error(ResponseCode::TOPIC_NOT_EXIST, remark));
         };
         self.ready.store(true, Ordering::Relaxed);
         if config.order_messages {
-            route.order = self.kv.get(ORDER_NAMESPACE, topic);
+            route.order_topic_conf = self.kv.get(ORDER_NAMESPACE, header.topic);
         }
         if call.fields.flag("__ZONE_MODE")
             && let Some(zone) = call.fields.get("__ZONE_NAME").filter(|zone| !zone.trim().is_empty())
         {
-            route.keep_zone(zone);
+            keep_zone(&mut route, zone);
         }
-        let standard = call.version >= STANDARD_JSON_SINCE || call.fields.flag("acceptStandardJsonOnly");
-        let form = if standard { Form::Standard } else { Form::Dialect };
-        Ok(Answer::ok().body(json::route(&route, form)))
+        let standard = call.version >= STANDARD_JSON_SINCE || header.standard_json_only;
+        Ok(Answer::ok().body(route.to_json(standard)))
     }
 
     fn register_broker(&self, call: &Call<'_>, now_ms: i64) -> Outcome {
-        let fields = &call.fields;
-        let expected: u32 = fields.number_or("bodyCrc32", 0)?;
-        if expected != 0 && expected != crc32fast::hash(call.body) & 0x7fff_ffff {
+        let header = h::RegisterBroker::decode(&call.fields)?;
+        if header.body_crc32 != 0 && header.body_crc32 as u32 != crc32fast::hash(call.body) & 0x7fff_ffff {
             return Err(Answer::error(ResponseCode::SYSTEM_ERROR, "crc32 not match"));
         }
         let who = Registrant {
-            cluster: fields.text("clusterName")?.to_owned(),
-            name: fields.text("brokerName")?.to_owned(),
-            id: fields.number("brokerId")?,
-            address: fields.text("brokerAddr")?.to_owned(),
-            ha_address: fields.text_or_empty("haServerAddr").to_owned(),
-            zone: fields.get("__ZONE_NAME").map(str::to_owned),
-            acting_master: fields.get("enableActingMaster").map(|_| fields.flag("enableActingMaster")),
-            timeout_ms: fields.optional_number("heartbeatTimeoutMillis")?,
+            cluster: header.cluster_name.to_owned(),
+            name: header.broker_name.to_owned(),
+            id: header.broker_id,
+            address: header.broker_address.to_owned(),
+            ha_address: header.ha_server_address.unwrap_or_default().to_owned(),
+            zone: header.zone_name.map(str::to_owned),
+            acting_master: header.enable_acting_master,
+            timeout_ms: header.heartbeat_timeout_millis,
             origin: call.origin,
         };
         let what = register::registration(call.body, call.version)?;
-        debug!(broker = who.name, id = who.id, address = who.address, topics = what.topics.len(), "registration");
+        debug!(broker = who.name, id = who.id, address = who.address, "registration");
         let told = self.register(&who, what, now_ms).map_err(|refused| {
             warn!(broker = who.name, address = who.address, %refused, "registration refused");
             Answer::error(ResponseCode::SYSTEM_ERROR, refused.to_string())
@@ -256,66 +261,73 @@ impl NameServer {
             answer = answer.field("masterAddr", address);
         }
         if self.config.load().name_server.return_order_config
-            && let Some(order) = self.order_config()
+            && let Some(table) = self.kv.list(ORDER_NAMESPACE)
         {
-            answer = answer.body(json::kv_table(&order));
+            answer = answer.body(json::to_vec(&KvTable { table }));
         }
         Ok(answer)
     }
 
     fn unregister_broker(&self, call: &Call<'_>) -> Outcome {
-        let fields = &call.fields;
-        self.unregister(fields.text("clusterName")?, fields.text("brokerName")?, fields.text("brokerAddr")?);
+        let header = h::UnregisterBroker::decode(&call.fields)?;
+        self.unregister(header.cluster_name, header.broker_name, header.broker_address);
         Ok(Answer::ok())
     }
 
     fn heartbeat(&self, call: &Call<'_>, now_ms: i64) -> Outcome {
-        let (cluster, address) = (call.fields.text("clusterName")?, call.fields.text("brokerAddr")?);
-        self.table.write().seen(cluster, address, now_ms);
+        let header = h::BrokerHeartbeat::decode(&call.fields)?;
+        self.table.write().seen(header.cluster_name, header.broker_address, now_ms);
         Ok(Answer::ok())
     }
 
     fn data_version(&self, call: &Call<'_>, now_ms: i64) -> Outcome {
-        let (cluster, address) = (call.fields.text("clusterName")?, call.fields.text("brokerAddr")?);
-        let theirs = register::data_version(call.body)?;
+        let header = h::QueryDataVersion::decode(&call.fields)?;
+        let theirs: DataVersion = json::from_slice(call.body)?;
         let mut table = self.table.write();
-        table.seen(cluster, address, now_ms);
-        let ours = table.version(cluster, address);
+        table.seen(header.cluster_name, header.broker_address, now_ms);
+        let ours = table.version(header.cluster_name, header.broker_address);
         let answer = Answer::ok().field("changed", ours != Some(theirs));
         Ok(match ours {
-            Some(ours) => answer.body(json::version(ours)),
+            Some(ours) => answer.body(json::to_vec(&ours)),
             None => answer,
         })
     }
 
     fn register_topic(&self, call: &Call<'_>) -> Outcome {
-        let topic = call.fields.text("topic")?;
-        let queues = register::queues(call.body)?;
-        self.table.write().register_topic(topic, &queues);
+        let header = h::RegisterTopic::decode(&call.fields)?;
+        let route: TopicRoute = json::from_slice(call.body)?;
+        self.table.write().register_topic(header.topic, &route.queues);
         Ok(Answer::ok())
     }
 
     fn delete_topic(&self, call: &Call<'_>) -> Outcome {
-        let topic = call.fields.text("topic")?;
-        let cluster = call.fields.get("clusterName").filter(|name| !name.is_empty());
-        self.table.write().delete_topic(topic, cluster);
+        let header = h::DeleteTopicRoute::decode(&call.fields)?;
+        let cluster = header.cluster_name.filter(|name| !name.is_empty());
+        self.table.write().delete_topic(header.topic, cluster);
         Ok(Answer::ok())
     }
 
     fn wipe_write(&self, call: &Call<'_>) -> Outcome {
-        let count = self.table.write().wipe_write(call.fields.text("brokerName")?);
+        let header = h::WipeWritePerm::decode(&call.fields)?;
+        let count = self.table.write().wipe_write(header.broker_name);
         Ok(Answer::ok().field("wipeTopicCount", count))
     }
 
     fn add_write(&self, call: &Call<'_>) -> Outcome {
-        let count = self.table.write().add_write(call.fields.text("brokerName")?);
+        let header = h::AddWritePerm::decode(&call.fields)?;
+        let count = self.table.write().add_write(header.broker_name);
         Ok(Answer::ok().field("addTopicCount", count))
     }
 
     fn member_group(&self, call: &Call<'_>) -> Outcome {
-        let (cluster, name) = (call.fields.text("clusterName")?, call.fields.text("brokerName")?);
-        let table = self.table.read();
-        Ok(Answer::ok().body(json::member_group(cluster, name, table.brokers().get(name))))
+        let header = h::GetBrokerMemberGroup::decode(&call.fields)?;
+        let found = self.table.read().broker(header.broker_name).cloned().unwrap_or_default();
+        let broker_member_group = BrokerMemberGroup {
+            broker_addrs: found.broker_addrs,
+            broker_name: header.broker_name.to_owned(),
+            cluster: header.cluster_name.to_owned(),
+        };
+        Ok(Answer::ok().body(json::to_vec(&BrokerMemberGroupBody { broker_member_group })))
     }
 
     fn topic_list(&self, call: &Call<'_>) -> Outcome {
@@ -329,38 +341,41 @@ impl NameServer {
             return Err(Answer::error(ResponseCode::SYSTEM_ERROR, "disable"));
         }
         let table = self.table.read();
-        let list = match call.code {
-            RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS => json::topic_list(&table.system_topics(), table.any_address()),
+        let mut broker = None;
+        let topics = match call.code {
+            RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS => {
+                broker = table.any_address();
+                table.system_topics()
+            }
             RequestCode::GET_TOPICS_BY_CLUSTER => {
-                json::topic_list(&table.topics_of_cluster(call.fields.text("cluster")?), None)
+                table.topics_of_cluster(h::GetTopicsByCluster::decode(&call.fields)?.cluster)
             }
-            RequestCode::GET_UNIT_TOPIC_LIST => json::topic_list(&table.unit_topics(UnitTopics::Own), None),
-            RequestCode::GET_HAS_UNIT_SUB_TOPIC_LIST => {
-                json::topic_list(&table.unit_topics(UnitTopics::Subscribed), None)
-            }
-            RequestCode::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
-                json::topic_list(&table.unit_topics(UnitTopics::SubscribedOnly), None)
-            }
-            _ => json::topic_list(&table.topics(), None),
+            RequestCode::GET_UNIT_TOPIC_LIST => table.unit_topics(UnitTopics::Own),
+            RequestCode::GET_HAS_UNIT_SUB_TOPIC_LIST => table.unit_topics(UnitTopics::Subscribed),
+            RequestCode::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => table.unit_topics(UnitTopics::SubscribedOnly),
+            _ => table.topics(),
         };
-        Ok(Answer::ok().body(list))
+        let list = TopicList {
+            broker_addr: broker.map(str::to_owned),
+            topic_list: topics.into_iter().map(str::to_owned).collect(),
+        };
+        Ok(Answer::ok().body(json::to_vec(&list)))
     }
 
     fn put_kv(&self, call: &Call<'_>) -> Outcome {
-        let fields = &call.fields;
-        let (namespace, key, value) = (fields.text("namespace")?, fields.text("key")?, fields.text("value")?);
-        self.kv.put(namespace, key, value).map_err(|error| unwritten(&error))?;
+        let header = h::PutKvConfig::decode(&call.fields)?;
+        self.kv.put(header.namespace, header.key, header.value).map_err(|error| unwritten(&error))?;
         Ok(Answer::ok())
     }
 
     fn delete_kv(&self, call: &Call<'_>) -> Outcome {
-        let (namespace, key) = (call.fields.text("namespace")?, call.fields.text("key")?);
-        self.kv.delete(namespace, key).map_err(|error| unwritten(&error))?;
+        let header = h::DeleteKvConfig::decode(&call.fields)?;
+        self.kv.delete(header.namespace, header.key).map_err(|error| unwritten(&error))?;
         Ok(Answer::ok())
     }
 
     fn get_kv(&self, call: &Call<'_>) -> Outcome {
-        let (namespace, key) = (call.fields.text("namespace")?, call.fields.text("key")?);
+        let h::GetKvConfig { namespace, key } = h::GetKvConfig::decode(&call.fields)?;
         match self.kv.get(namespace, key) {
             Some(value) => Ok(Answer::ok().field("value", value)),
             None => {
@@ -371,9 +386,9 @@ impl NameServer {
     }
 
     fn list_kv(&self, call: &Call<'_>) -> Outcome {
-        let namespace = call.fields.text("namespace")?;
+        let h::GetKvList { namespace } = h::GetKvList::decode(&call.fields)?;
         match self.kv.list(namespace) {
-            Some(table) => Ok(Answer::ok().body(json::kv_table(&table))),
+            Some(table) => Ok(Answer::ok().body(json::to_vec(&KvTable { table }))),
             None => {
                 let remark = format!("No config item, Namespace: {namespace}");
                 Err(Answer::error(ResponseCode::QUERY_NOT_FOUND, remark))

@@ -13,9 +13,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::model::{
-    Broker, MASTER, Origin, Queues, READ, Refused, Registered, Registrant, Route, Served, Version, WRITE,
+use tenonmq_protocol::body::{
+    BrokerData, ClusterInfo, DataVersion, PERM_READ, PERM_WRITE, QueueData, RegisterBrokerBody, TopicConfig,
+    TopicConfigAndMappingTable, TopicQueueMappingInfo, TopicRoute,
 };
+
+use super::model::{MASTER, Origin, Refused, Registered, Registrant};
 
 /// How long a broker counts as alive after it was last seen, unless it asks for another time.
 pub const DEFAULT_TIMEOUT_MS: i64 = 120_000;
@@ -51,9 +54,9 @@ pub enum UnitTopics {
 /// The whole state.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    topics: HashMap<String, BTreeMap<String, Queues>>,
-    mappings: HashMap<String, BTreeMap<String, String>>,
-    brokers: BTreeMap<String, Broker>,
+    topics: HashMap<String, BTreeMap<String, QueueData>>,
+    mappings: HashMap<String, BTreeMap<String, TopicQueueMappingInfo>>,
+    brokers: BTreeMap<String, BrokerData>,
     clusters: BTreeMap<String, BTreeSet<String>>,
     live: HashMap<Instance, Live>,
 }
@@ -69,7 +72,7 @@ struct Instance {
 struct Live {
     seen_ms: i64,
     timeout_ms: i64,
-    version: Version,
+    version: DataVersion,
     origin: Origin,
     ha_address: String,
     filter_servers: Vec<String>,
@@ -89,7 +92,7 @@ impl RouteTable {
     pub fn register(
         &mut self,
         who: &Registrant,
-        what: Served,
+        what: RegisterBrokerBody,
         rules: Rules,
         now_ms: i64,
     ) -> Result<Registered, Refused> {
@@ -99,79 +102,89 @@ impl RouteTable {
         let broker = self.brokers.entry(who.name.clone()).or_default();
         if is_new_name {
             broker.cluster.clone_from(&who.cluster);
+            broker.broker_name.clone_from(&who.name);
         }
-        broker.acting_master = who.acting_master.unwrap_or(false);
-        broker.zone.clone_from(&who.zone);
+        broker.enable_acting_master = who.acting_master.unwrap_or(false);
+        broker.zone_name.clone_from(&who.zone);
         // A slave that became master registers its old address under a new id.
-        broker.addresses.retain(|id, address| *address != who.address || *id == who.id);
+        broker.broker_addrs.retain(|id, address| *address != who.address || *id == who.id);
 
-        if self.is_outdated(who, what.version) {
+        let RegisterBrokerBody { filter_server_list, topic_config_serialize_wrapper: what } = what;
+        if self.is_outdated(who, what.data_version) {
             self.live.remove(&instance);
             return Ok(Registered::default());
         }
         let broker = self.brokers.entry(who.name.clone()).or_default();
-        if !broker.addresses.contains_key(&who.id) && what.topics.len() == 1 {
+        if !broker.broker_addrs.contains_key(&who.id) && what.topic_config_table.len() == 1 {
             self.forget_name_if_empty(&who.cluster, &who.name);
             return Err(Refused::Incomplete);
         }
-        let is_new = broker.addresses.insert(who.id, who.address.clone()).is_none() || is_new_name;
+        let is_new = broker.broker_addrs.insert(who.id, who.address.clone()).is_none() || is_new_name;
         self.take_topics(who, &what, &instance, is_new, rules);
         let live = Live {
             seen_ms: now_ms,
             timeout_ms: who.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
-            version: what.version,
+            version: what.data_version,
             origin: who.origin,
             ha_address: who.ha_address.clone(),
-            filter_servers: what.filter_servers,
+            filter_servers: filter_server_list,
         };
         self.live.insert(instance, live);
         Ok(self.master_for(who))
     }
 
     /// Another process holds this id with a later master epoch: the caller was replaced and does not know yet.
-    fn is_outdated(&self, who: &Registrant, version: Version) -> bool {
-        let holder = self.brokers.get(&who.name).and_then(|broker| broker.addresses.get(&who.id));
+    fn is_outdated(&self, who: &Registrant, version: DataVersion) -> bool {
+        let holder = self.brokers.get(&who.name).and_then(|broker| broker.broker_addrs.get(&who.id));
         let Some(holder) = holder.filter(|address| **address != who.address) else {
             return false;
         };
-        self.live.get(&Instance::new(&who.cluster, holder)).is_some_and(|live| live.version.state > version.state)
+        self.live
+            .get(&Instance::new(&who.cluster, holder))
+            .is_some_and(|live| live.version.state_version > version.state_version)
     }
 
-    fn take_topics(&mut self, who: &Registrant, what: &Served, instance: &Instance, is_new: bool, rules: Rules) {
+    fn take_topics(
+        &mut self,
+        who: &Registrant,
+        what: &TopicConfigAndMappingTable,
+        instance: &Instance,
+        is_new: bool,
+        rules: Rules,
+    ) {
         let Some(broker) = self.brokers.get(&who.name) else {
             return;
         };
-        let lowest = broker.addresses.keys().next().copied();
+        let lowest = broker.broker_addrs.keys().next().copied();
         let is_prime_slave = who.id != MASTER && who.acting_master.is_some() && lowest == Some(who.id);
         if who.id != MASTER && !is_prime_slave {
             return;
         }
-        let read_only = is_prime_slave && broker.acting_master;
-        let is_changed = is_new || self.live.get(instance).is_none_or(|live| live.version != what.version);
-        if rules.delete_missing_topics && what.mappings.is_empty() {
-            self.delete_topics_missing_in(&who.name, what);
+        let read_only = is_prime_slave && broker.enable_acting_master;
+        let is_changed = is_new || self.live.get(instance).is_none_or(|live| live.version != what.data_version);
+        if rules.delete_missing_topics && what.topic_queue_mapping_info_map.is_empty() {
+            self.delete_topics_missing_in(&who.name, &what.topic_config_table);
         }
-        for (topic, queues) in &what.topics {
+        for (topic, config) in &what.topic_config_table {
             let is_known = self.topics.get(topic).is_some_and(|by_broker| by_broker.contains_key(&who.name));
             if is_changed || !is_known {
-                let mut queues = *queues;
+                let mut queues = queues_of(&who.name, config);
                 if read_only {
-                    queues.permission &= !WRITE;
+                    queues.perm &= !PERM_WRITE;
                 }
                 self.topics.entry(topic.clone()).or_default().insert(who.name.clone(), queues);
             }
         }
         if is_changed {
-            for (topic, broker, json) in &what.mappings {
-                self.mappings.entry(topic.clone()).or_default().insert(broker.clone(), json.clone());
+            for (topic, mapping) in &what.topic_queue_mapping_info_map {
+                self.mappings.entry(topic.clone()).or_default().insert(mapping.bname.clone(), mapping.clone());
             }
         }
     }
 
-    fn delete_topics_missing_in(&mut self, name: &str, what: &Served) {
-        let told: BTreeSet<&str> = what.topics.iter().map(|(topic, _)| topic.as_str()).collect();
+    fn delete_topics_missing_in(&mut self, name: &str, told: &BTreeMap<String, TopicConfig>) {
         self.topics.retain(|topic, by_broker| {
-            if !told.contains(topic.as_str()) {
+            if !told.contains_key(topic) {
                 by_broker.remove(name);
             }
             !by_broker.is_empty()
@@ -182,7 +195,7 @@ impl RouteTable {
         if who.id == MASTER {
             return Registered::default();
         }
-        let master = self.brokers.get(&who.name).and_then(|broker| broker.addresses.get(&MASTER));
+        let master = self.brokers.get(&who.name).and_then(|broker| broker.broker_addrs.get(&MASTER));
         let live = master.and_then(|address| self.live.get(&Instance::new(&who.cluster, address)));
         match (master, live) {
             (Some(address), Some(live)) => {
@@ -198,21 +211,21 @@ impl RouteTable {
         let Some(broker) = self.brokers.get_mut(name) else {
             return;
         };
-        broker.addresses.retain(|_, own| own != address);
-        let has_master = broker.addresses.contains_key(&MASTER);
-        let wipe = broker.acting_master && !has_master && !broker.addresses.is_empty();
+        broker.broker_addrs.retain(|_, own| own != address);
+        let has_master = broker.broker_addrs.contains_key(&MASTER);
+        let wipe = broker.enable_acting_master && !has_master && !broker.broker_addrs.is_empty();
         if self.forget_name_if_empty(cluster, name) {
             self.topics.retain(|_, by_broker| {
                 by_broker.remove(name);
                 !by_broker.is_empty()
             });
         } else if wipe {
-            self.for_each_topic_of(name, |queues| queues.permission &= !WRITE);
+            self.for_each_topic_of(name, |queues| queues.perm &= !PERM_WRITE);
         }
     }
 
     fn forget_name_if_empty(&mut self, cluster: &str, name: &str) -> bool {
-        if self.brokers.get(name).is_some_and(|broker| !broker.addresses.is_empty()) {
+        if self.brokers.get(name).is_some_and(|broker| !broker.broker_addrs.is_empty()) {
             return false;
         }
         self.brokers.remove(name);
@@ -258,7 +271,7 @@ impl RouteTable {
     }
 
     fn name_of(&self, instance: &Instance) -> Option<String> {
-        let is_it = |broker: &Broker| broker.addresses.values().any(|address| *address == instance.address);
+        let is_it = |broker: &BrokerData| broker.broker_addrs.values().any(|address| *address == instance.address);
         self.brokers.iter().find(|(_, broker)| is_it(broker)).map(|(name, _)| name.clone())
     }
 
@@ -271,16 +284,17 @@ impl RouteTable {
 
     /// The version that a broker registered with.
     #[must_use]
-    pub fn version(&self, cluster: &str, address: &str) -> Option<Version> {
+    pub fn version(&self, cluster: &str, address: &str) -> Option<DataVersion> {
         self.live.get(&Instance::new(cluster, address)).map(|live| live.version)
     }
 
     /// Takes one topic without a registration (code 217). Nothing happens when a broker in it is unknown.
-    pub fn register_topic(&mut self, topic: &str, queues: &[(String, Queues)]) {
-        if queues.is_empty() || queues.iter().any(|(name, _)| !self.brokers.contains_key(name)) {
+    pub fn register_topic(&mut self, topic: &str, queues: &[QueueData]) {
+        if queues.is_empty() || queues.iter().any(|queues| !self.brokers.contains_key(&queues.broker_name)) {
             return;
         }
-        self.topics.entry(topic.to_owned()).or_default().extend(queues.iter().cloned());
+        let by_name = queues.iter().map(|queues| (queues.broker_name.clone(), queues.clone()));
+        self.topics.entry(topic.to_owned()).or_default().extend(by_name);
     }
 
     /// Forgets a topic (code 216), in one cluster or everywhere.
@@ -302,41 +316,45 @@ impl RouteTable {
 
     /// Takes writing from all topics of a broker (code 205); returns how many topics it has.
     pub fn wipe_write(&mut self, name: &str) -> usize {
-        self.for_each_topic_of(name, |queues| queues.permission &= !WRITE)
+        self.for_each_topic_of(name, |queues| queues.perm &= !PERM_WRITE)
     }
 
     /// Allows reading and writing for all topics of a broker (code 327); returns how many topics it has.
     pub fn add_write(&mut self, name: &str) -> usize {
-        self.for_each_topic_of(name, |queues| queues.permission = READ | WRITE)
+        self.for_each_topic_of(name, |queues| queues.perm = PERM_READ | PERM_WRITE)
     }
 
-    fn for_each_topic_of(&mut self, name: &str, change: impl Fn(&mut Queues)) -> usize {
+    fn for_each_topic_of(&mut self, name: &str, change: impl Fn(&mut QueueData)) -> usize {
         let of_name = self.topics.values_mut().filter_map(|by_broker| by_broker.get_mut(name));
         of_name.map(change).count()
     }
 
     /// Where a topic is (code 105); `None` when no known broker has it.
     #[must_use]
-    pub fn route(&self, topic: &str, rules: Rules) -> Option<Route> {
+    pub fn route(&self, topic: &str, rules: Rules) -> Option<TopicRoute> {
         let by_broker = self.topics.get(topic)?;
-        let mut route = Route::default();
-        for (name, queues) in by_broker {
-            route.queues.push((name.clone(), *queues));
-            if let Some(broker) = self.brokers.get(name) {
-                self.add_filter_servers(broker, &mut route);
-                route.brokers.push((name.clone(), broker.clone()));
-            }
-        }
+        let mut route = TopicRoute {
+            queues: by_broker.values().cloned().collect(),
+            brokers: by_broker.keys().filter_map(|name| self.brokers.get(name)).cloned().collect(),
+            topic_queue_mapping_by_broker: self.mappings.get(topic).cloned(),
+            ..TopicRoute::default()
+        };
         if route.brokers.is_empty() {
             return None;
         }
-        if let Some(mappings) = self.mappings.get(topic) {
-            route.mappings.clone_from(mappings);
+        for broker in &route.brokers {
+            for address in broker.broker_addrs.values() {
+                let live = self.live.get(&Instance::new(&broker.cluster, address));
+                if let Some(live) = live.filter(|live| !live.filter_servers.is_empty()) {
+                    route.filter_server_table.insert(address.clone(), live.filter_servers.clone());
+                }
+            }
         }
         if rules.acting_master && !topic.starts_with(MEMBER_TOPIC_PREFIX) {
-            for (name, broker) in &mut route.brokers {
-                let is_writable = by_broker.get(name).is_some_and(Queues::is_writable);
-                if broker.acting_master && !is_writable {
+            for broker in &mut route.brokers {
+                let queues = by_broker.get(&broker.broker_name);
+                let is_writable = queues.is_some_and(|queues| queues.perm & PERM_WRITE != 0);
+                if broker.enable_acting_master && !is_writable {
                     present_lowest_as_master(broker);
                 }
             }
@@ -344,25 +362,20 @@ impl RouteTable {
         Some(route)
     }
 
-    fn add_filter_servers(&self, broker: &Broker, route: &mut Route) {
-        for address in broker.addresses.values() {
-            let live = self.live.get(&Instance::new(&broker.cluster, address));
-            if let Some(live) = live.filter(|live| !live.filter_servers.is_empty()) {
-                route.filter_servers.insert(address.clone(), live.filter_servers.clone());
-            }
+    /// All brokers and clusters (code 106).
+    #[must_use]
+    pub fn cluster_info(&self) -> ClusterInfo {
+        let clusters = self.clusters.iter();
+        ClusterInfo {
+            broker_addr_table: self.brokers.clone(),
+            cluster_addr_table: clusters.map(|(name, of_it)| (name.clone(), of_it.iter().cloned().collect())).collect(),
         }
     }
 
-    /// All brokers by name.
+    /// The brokers of one name.
     #[must_use]
-    pub fn brokers(&self) -> &BTreeMap<String, Broker> {
-        &self.brokers
-    }
-
-    /// Broker names by cluster.
-    #[must_use]
-    pub fn clusters(&self) -> &BTreeMap<String, BTreeSet<String>> {
-        &self.clusters
+    pub fn broker(&self, name: &str) -> Option<&BrokerData> {
+        self.brokers.get(name)
     }
 
     /// All topics (code 206), in alphabetical order.
@@ -384,7 +397,7 @@ impl RouteTable {
     #[must_use]
     pub fn unit_topics(&self, which: UnitTopics) -> Vec<&str> {
         self.topics_where(|by_broker| {
-            let flag = by_broker.values().next().map_or(0, |queues| queues.system_flag);
+            let flag = by_broker.values().next().map_or(0, |queues| queues.topic_sys_flag);
             let (own, subscribed) = (flag & UNIT != 0, flag & UNIT_SUBSCRIPTION != 0);
             match which {
                 UnitTopics::Own => own,
@@ -394,7 +407,7 @@ impl RouteTable {
         })
     }
 
-    fn topics_where(&self, keep: impl Fn(&BTreeMap<String, Queues>) -> bool) -> Vec<&str> {
+    fn topics_where(&self, keep: impl Fn(&BTreeMap<String, QueueData>) -> bool) -> Vec<&str> {
         let kept = self.topics.iter().filter(|(_, by_broker)| keep(by_broker));
         let mut names: Vec<&str> = kept.map(|(topic, _)| topic.as_str()).collect();
         names.sort_unstable();
@@ -414,15 +427,25 @@ impl RouteTable {
     /// The address of some broker.
     #[must_use]
     pub fn any_address(&self) -> Option<&str> {
-        self.brokers.values().find_map(|broker| broker.addresses.values().next()).map(String::as_str)
+        self.brokers.values().find_map(|broker| broker.broker_addrs.values().next()).map(String::as_str)
     }
 }
 
-fn present_lowest_as_master(broker: &mut Broker) {
-    if !broker.addresses.contains_key(&MASTER)
-        && let Some((_, address)) = broker.addresses.pop_first()
+fn queues_of(broker: &str, config: &TopicConfig) -> QueueData {
+    QueueData {
+        broker_name: broker.to_owned(),
+        perm: config.perm,
+        read_queue_nums: config.read_queue_nums,
+        topic_sys_flag: config.topic_sys_flag,
+        write_queue_nums: config.write_queue_nums,
+    }
+}
+
+fn present_lowest_as_master(broker: &mut BrokerData) {
+    if !broker.broker_addrs.contains_key(&MASTER)
+        && let Some((_, address)) = broker.broker_addrs.pop_first()
     {
-        broker.addresses.insert(MASTER, address);
+        broker.broker_addrs.insert(MASTER, address);
     }
 }
 

@@ -17,7 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tenonmq_protocol::body::{RegisterBrokerBody, TopicConfig, TopicConfigAndMappingTable, TopicConfigTable, json};
+use tenonmq_protocol::body::{
+    PERM_READ, PERM_WRITE, RegisterBrokerBody, TopicConfigAndMappingTable, TopicConfigTable, json,
+};
 use tenonmq_protocol::header::{RegisterBroker, UnregisterBroker};
 use tenonmq_protocol::{Command, ResponseCode};
 use tokio::sync::{Mutex, watch};
@@ -26,7 +28,7 @@ use tracing::{info, warn};
 use super::link::Link;
 use crate::config::LiveConfig;
 use crate::core::clock::Clock;
-use crate::namesrv::{NameServer, Queues, READ, Registered, Registrant, Served, Version, WRITE};
+use crate::namesrv::{NameServer, Registered, Registrant};
 
 /// Time to the second registration; later ones come on the configured period.
 const FIRST_REPEAT: Duration = Duration::from_secs(10);
@@ -93,7 +95,7 @@ impl Registrar {
 
     /// Tells everything to every name server; what each said, by address, the embedded one first and without one.
     pub async fn register_all(&self) -> Vec<(Option<String>, Result<Registered, String>)> {
-        let embedded = self.register_embedded(&self.topics.all());
+        let embedded = self.register_embedded(self.topics.all());
         let elsewhere = self.elsewhere.iter().map(|remote| async move {
             let deadline = self.config.load().registration.timeout;
             (Some(remote.link.address().to_owned()), self.tell(remote, deadline, || self.topics.all()).await)
@@ -105,7 +107,7 @@ impl Registrar {
     /// Tells one topic that was created or changed. The embedded name server knows when this returns, the others when
     /// the future resolves, which takes three seconds at most.
     pub fn topic_changed(self: &Arc<Self>, topic: &str) -> impl Future<Output = ()> + Send + 'static {
-        self.register_embedded(&self.topics.only(topic));
+        self.register_embedded(self.topics.only(topic));
         let (this, topic) = (self.clone(), topic.to_owned());
         async move {
             let up = this.elsewhere.iter().filter(|remote| remote.is_up.load(Ordering::Relaxed));
@@ -144,7 +146,7 @@ impl Registrar {
                 () = self.clock.sleep(self.config.load().registration.period) => {}
                 _ = shutdown.wait_for(|stop| *stop) => return,
             }
-            self.register_embedded(&self.topics.all());
+            self.register_embedded(self.topics.all());
         }
     }
 
@@ -178,34 +180,30 @@ impl Registrar {
         }
     }
 
-    fn register_embedded(&self, table: &TopicConfigTable) -> Option<Result<Registered, String>> {
+    fn register_embedded(&self, table: TopicConfigTable) -> Option<Result<Registered, String>> {
         let server = self.embedded.as_ref()?;
         if table.topic_config_table.is_empty() {
             return Some(Ok(Registered::default()));
         }
-        let outcome = server.register(&(self.who)(), self.served(table), self.clock.now_ms());
+        let outcome = server.register(&(self.who)(), self.body(table), self.clock.now_ms());
         Some(outcome.map_err(|refused| refused.to_string()))
     }
 
-    /// What the embedded name server is told: the table without what only a body has.
-    fn served(&self, table: &TopicConfigTable) -> Served {
-        let permission = self.permission();
-        let queues = |config: &TopicConfig| Queues {
-            read: config.read_queue_nums,
-            write: config.write_queue_nums,
-            permission: mask(config.perm, permission),
-            system_flag: config.topic_sys_flag,
-        };
-        let version = &table.data_version;
-        Served {
-            version: Version { state: version.state_version, timestamp: version.timestamp, counter: version.counter },
-            topics: table.topic_config_table.iter().map(|(topic, config)| (topic.clone(), queues(config))).collect(),
-            ..Served::default()
+    /// What name servers are told about these topics.
+    fn body(&self, table: TopicConfigTable) -> RegisterBrokerBody {
+        let permission = self.config.load().identity.permission.cast_signed();
+        let mut topics = table.topic_config_table;
+        for config in topics.values_mut() {
+            config.perm = mask(config.perm, permission);
         }
-    }
-
-    fn permission(&self) -> u32 {
-        self.config.load().identity.permission
+        RegisterBrokerBody {
+            topic_config_serialize_wrapper: TopicConfigAndMappingTable {
+                data_version: table.data_version,
+                topic_config_table: topics,
+                ..TopicConfigAndMappingTable::default()
+            },
+            ..RegisterBrokerBody::default()
+        }
     }
 
     async fn tell(
@@ -243,19 +241,7 @@ impl Registrar {
 
     fn registration(&self, table: TopicConfigTable) -> Command {
         let who = (self.who)();
-        let permission = self.permission();
-        let mut topics = table.topic_config_table;
-        for config in topics.values_mut() {
-            config.perm = i32::try_from(mask(config.perm, permission)).unwrap_or(0);
-        }
-        let body = json::to_vec(&RegisterBrokerBody {
-            topic_config_serialize_wrapper: TopicConfigAndMappingTable {
-                data_version: table.data_version,
-                topic_config_table: topics,
-                ..TopicConfigAndMappingTable::default()
-            },
-            ..RegisterBrokerBody::default()
-        });
+        let body = json::to_vec(&self.body(table));
         let settings = self.config.load();
         let acting = settings.registration.acting_master;
         let header = RegisterBroker {
@@ -275,9 +261,8 @@ impl Registrar {
 }
 
 /// What a topic allows on a broker that may not be read or written itself.
-fn mask(topic: i32, broker: u32) -> u32 {
-    let topic = u32::try_from(topic).unwrap_or(0);
-    let both = READ | WRITE;
+fn mask(topic: i32, broker: i32) -> i32 {
+    let both = PERM_READ | PERM_WRITE;
     if broker & both == both { topic } else { topic & broker }
 }
 

@@ -1,15 +1,10 @@
 use super::*;
-use crate::config::{Input, Machine, load};
 
 fn name_server(settings: &[(&str, &str)]) -> (tempfile::TempDir, NameServer) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display().to_string();
     let settings = [("storePathRootDir", path.as_str())].into_iter().chain(settings.iter().copied());
-    let flags = settings.map(|(key, value)| (key.to_owned(), value.to_owned(), "--set".to_owned()));
-    let input = Input { flags: flags.collect(), ..Input::default() };
-    let machine = Machine::for_tests();
-    let loaded = load(&input, &machine).unwrap();
-    let config = Arc::new(LiveConfig::new(loaded.config, loaded.values, machine));
+    let config = LiveConfig::embedded(settings).unwrap();
     (folder, NameServer::open(config, 0).unwrap())
 }
 
@@ -98,7 +93,7 @@ fn a_first_registration_of_one_topic_fails_and_a_broken_body_says_why() {
     let answer = ask(&server, RequestCode::REGISTER_BROKER, &BROKER, one);
     assert_eq!((answer.code, answer.remark.as_deref()), (ResponseCode::SYSTEM_ERROR, Some("register broker failed")));
     let answer = ask(&server, RequestCode::REGISTER_BROKER, &BROKER, "{");
-    assert!(answer.remark.unwrap().contains("registration body"));
+    assert!(answer.remark.unwrap().contains("body is not JSON at byte 1"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::namesrv::model::keep_zone;
 
 const RULES: Rules = Rules { acting_master: false, delete_missing_topics: false };
 const ACTING: Rules = Rules { acting_master: true, delete_missing_topics: false };
@@ -21,30 +22,32 @@ fn acting(name: &str, id: i64) -> Registrant {
     Registrant { acting_master: Some(true), ..broker(name, id) }
 }
 
-fn queues(count: i32) -> Queues {
-    Queues { read: count, write: count, permission: READ | WRITE, system_flag: 0 }
+const READ: i32 = PERM_READ;
+const READ_WRITE: i32 = PERM_READ | PERM_WRITE;
+
+fn config(queues: i32) -> TopicConfig {
+    TopicConfig { read_queue_nums: queues, write_queue_nums: queues, perm: READ_WRITE, ..TopicConfig::default() }
 }
 
-fn serving(counter: i64, topics: &[&str]) -> Served {
-    Served {
-        version: Version { counter, ..Version::default() },
-        topics: topics.iter().map(|topic| ((*topic).to_owned(), queues(4))).collect(),
-        ..Served::default()
-    }
+fn serving(counter: i64, topics: &[&str]) -> RegisterBrokerBody {
+    let mut body = RegisterBrokerBody::default();
+    let table = &mut body.topic_config_serialize_wrapper;
+    table.data_version.counter = counter;
+    table.topic_config_table = topics.iter().map(|topic| ((*topic).to_owned(), config(4))).collect();
+    body
 }
 
-fn register(table: &mut RouteTable, who: &Registrant, what: Served) -> Registered {
+fn register(table: &mut RouteTable, who: &Registrant, what: RegisterBrokerBody) -> Registered {
     table.register(who, what, RULES, 0).unwrap()
 }
 
 fn addresses(table: &RouteTable, topic: &str) -> Vec<(i64, String)> {
     let route = table.route(topic, ACTING).unwrap();
-    let of_broker = |broker: &Broker| broker.addresses.clone().into_iter();
-    route.brokers.iter().flat_map(|(_, broker)| of_broker(broker)).collect()
+    route.brokers.iter().flat_map(|broker| broker.broker_addrs.clone()).collect()
 }
 
-fn permission(table: &RouteTable, topic: &str) -> u32 {
-    table.route(topic, RULES).unwrap().queues[0].1.permission
+fn permission(table: &RouteTable, topic: &str) -> i32 {
+    table.route(topic, RULES).unwrap().queues[0].perm
 }
 
 #[test]
@@ -53,9 +56,9 @@ fn a_topic_has_a_route_once_its_master_registered() {
     assert_eq!(table.route("t", RULES), None);
     register(&mut table, &broker("a", 0), serving(0, &["t", "u"]));
     let route = table.route("t", RULES).unwrap();
-    assert_eq!(route.queues, [("a".to_owned(), queues(4))]);
-    assert_eq!(route.brokers[0].1.addresses[&0], "a-0:10911");
-    assert_eq!(route.brokers[0].1.cluster, "c");
+    assert_eq!(route.queues, [queues_of("a", &config(4))]);
+    assert_eq!(route.brokers[0].broker_addrs[&0], "a-0:10911");
+    assert_eq!((route.brokers[0].broker_name.as_str(), route.brokers[0].cluster.as_str()), ("a", "c"));
     assert_eq!(table.topics(), ["t", "u"]);
 }
 
@@ -64,7 +67,7 @@ fn a_first_registration_with_exactly_one_topic_is_refused_and_leaves_no_trace() 
     let mut table = RouteTable::default();
     let refused = table.register(&broker("a", 0), serving(3, &["t"]), RULES, 0);
     assert_eq!(refused, Err(Refused::Incomplete));
-    assert!(table.brokers().is_empty() && table.clusters().is_empty());
+    assert_eq!(table.cluster_info(), ClusterInfo::default());
     register(&mut table, &broker("a", 0), serving(3, &[]));
     register(&mut table, &broker("a", 0), serving(4, &["t"]));
     assert_eq!(table.topics(), ["t"]);
@@ -75,10 +78,11 @@ fn one_changed_topic_does_not_touch_the_others() {
     let mut table = RouteTable::default();
     register(&mut table, &broker("a", 0), serving(0, &["t", "u"]));
     let mut change = serving(1, &["t"]);
-    change.topics[0].1 = queues(8);
+    let table_told = &mut change.topic_config_serialize_wrapper.topic_config_table;
+    table_told.insert("t".into(), config(8));
     register(&mut table, &broker("a", 0), change);
-    assert_eq!(table.route("t", RULES).unwrap().queues[0].1.write, 8);
-    assert_eq!(table.route("u", RULES).unwrap().queues[0].1.write, 4);
+    assert_eq!(table.route("t", RULES).unwrap().queues[0].write_queue_nums, 8);
+    assert_eq!(table.route("u", RULES).unwrap().queues[0].write_queue_nums, 4);
 }
 
 #[test]
@@ -89,9 +93,9 @@ fn a_table_with_the_version_of_the_last_one_changes_only_what_is_missing() {
     table.delete_topic("u", None);
     register(&mut table, &broker("a", 0), serving(1, &["t", "u"]));
     assert_eq!(permission(&table, "t"), READ, "what an operator wiped stays wiped");
-    assert_eq!(permission(&table, "u"), READ | WRITE);
+    assert_eq!(permission(&table, "u"), READ_WRITE);
     register(&mut table, &broker("a", 0), serving(2, &["t", "u"]));
-    assert_eq!(permission(&table, "t"), READ | WRITE);
+    assert_eq!(permission(&table, "t"), READ_WRITE);
 }
 
 #[test]
@@ -130,7 +134,7 @@ fn an_address_has_one_id_at_a_time() {
 fn a_replaced_master_with_an_older_epoch_is_not_taken_back() {
     let mut table = RouteTable::default();
     let mut what = serving(0, &["t", "u"]);
-    what.version.state = 2;
+    what.topic_config_serialize_wrapper.data_version.state_version = 2;
     register(&mut table, &broker("a", 0), what);
     let old = Registrant { address: "old:10911".into(), ..broker("a", 0) };
     assert_eq!(register(&mut table, &old, serving(9, &["t", "u"])), Registered::default());
@@ -147,7 +151,8 @@ fn unregistering_the_last_of_a_name_removes_its_topics_and_its_cluster() {
     assert_eq!(table.topics(), ["u", "v"]);
     assert_eq!(table.system_topics(), ["c", "b"]);
     table.unregister("c", "b", "b-0:10911");
-    assert!(table.topics().is_empty() && table.clusters().is_empty() && table.brokers().is_empty());
+    assert!(table.topics().is_empty());
+    assert_eq!(table.cluster_info(), ClusterInfo::default());
 }
 
 #[test]
@@ -162,7 +167,7 @@ fn a_silent_broker_expires_after_its_own_timeout() {
     table.seen("c", "a-0:10911", 60_000);
     assert!(table.expire(180_000).is_empty());
     assert_eq!(table.expire(180_001), [1]);
-    assert!(table.brokers().is_empty());
+    assert_eq!(table.cluster_info(), ClusterInfo::default());
 }
 
 #[test]
@@ -182,9 +187,9 @@ fn write_permission_is_wiped_and_added_for_all_topics_of_a_broker() {
     register(&mut table, &broker("a", 0), serving(0, &["t", "u"]));
     register(&mut table, &broker("b", 0), serving(0, &["u", "v"]));
     assert_eq!(table.wipe_write("a"), 2);
-    assert_eq!((permission(&table, "t"), permission(&table, "v")), (READ, READ | WRITE));
+    assert_eq!((permission(&table, "t"), permission(&table, "v")), (READ, READ_WRITE));
     assert_eq!(table.add_write("a"), 2);
-    assert_eq!(permission(&table, "t"), READ | WRITE);
+    assert_eq!(permission(&table, "t"), READ_WRITE);
     assert_eq!(table.wipe_write("nobody"), 0);
 }
 
@@ -205,10 +210,10 @@ fn a_topic_is_deleted_in_one_cluster_or_everywhere() {
 #[test]
 fn a_topic_alone_is_taken_only_for_known_brokers() {
     let mut table = RouteTable::default();
-    table.register_topic("t", &[("a".to_owned(), queues(2))]);
+    table.register_topic("t", &[queues_of("a", &config(2))]);
     assert!(table.topics().is_empty());
     register(&mut table, &broker("a", 0), serving(0, &[]));
-    table.register_topic("t", &[("a".to_owned(), queues(2))]);
+    table.register_topic("t", &[queues_of("a", &config(2))]);
     assert_eq!(table.topics(), ["t"]);
 }
 
@@ -218,7 +223,7 @@ fn the_lowest_slave_stands_in_for_a_lost_master_and_is_read_only() {
     register(&mut table, &acting("a", 0), serving(0, &["t", "rmq_sys_SYNC_BROKER_MEMBER_a"]));
     register(&mut table, &acting("a", 2), serving(0, &["t", "u"]));
     register(&mut table, &acting("a", 1), serving(0, &["t", "u"]));
-    assert_eq!(permission(&table, "t"), READ | WRITE);
+    assert_eq!(permission(&table, "t"), READ_WRITE);
     table.unregister("c", "a", "a-0:10911");
     assert_eq!(permission(&table, "t"), READ);
     let lowest_first = [(0, "a-1:10911".to_owned()), (2, "a-2:10911".to_owned())];
@@ -228,7 +233,7 @@ fn the_lowest_slave_stands_in_for_a_lost_master_and_is_read_only() {
     register(&mut table, &acting("a", 1), serving(1, &["t", "u"]));
     assert_eq!(permission(&table, "u"), READ, "what a prime slave tells is read-only as well");
     register(&mut table, &acting("a", 0), serving(2, &["t", "u"]));
-    assert_eq!(permission(&table, "t"), READ | WRITE);
+    assert_eq!(permission(&table, "t"), READ_WRITE);
     assert_eq!(addresses(&table, "t")[0], (0, "a-0:10911".to_owned()));
 }
 
@@ -239,7 +244,7 @@ fn without_the_rule_or_the_brokers_consent_nobody_stands_in() {
     register(&mut table, &broker("a", 1), serving(0, &[]));
     table.unregister("c", "a", "a-0:10911");
     assert_eq!(addresses(&table, "t"), [(1, "a-1:10911".to_owned())]);
-    assert_eq!(permission(&table, "t"), READ | WRITE);
+    assert_eq!(permission(&table, "t"), READ_WRITE);
 }
 
 #[test]
@@ -253,8 +258,8 @@ fn a_zone_keeps_near_brokers_and_those_without_a_master() {
     register(&mut table, &broker("d", 1), serving(0, &[]));
     table.unregister("c", "d", "d-0:10911");
     let mut route = table.route("t", RULES).unwrap();
-    route.keep_zone("east");
-    let names: Vec<&str> = route.brokers.iter().map(|(name, _)| name.as_str()).collect();
+    keep_zone(&mut route, "east");
+    let names: Vec<&str> = route.brokers.iter().map(|broker| broker.broker_name.as_str()).collect();
     assert_eq!(names, ["a", "d"]);
     assert_eq!(route.queues.len(), 2);
 }
@@ -262,9 +267,11 @@ fn a_zone_keeps_near_brokers_and_those_without_a_master() {
 #[test]
 fn unit_topics_are_told_by_their_flags() {
     let mut table = RouteTable::default();
-    let mut what = serving(0, &["none", "unit", "sub", "both"]);
-    for (index, (_, queues)) in what.topics.iter_mut().enumerate() {
-        queues.system_flag = i32::try_from(index).unwrap();
+    let mut what = serving(0, &[]);
+    let flags = [("none", 0), ("unit", 1), ("sub", 2), ("both", 3)];
+    for (topic, flag) in flags {
+        let config = TopicConfig { topic_sys_flag: flag, ..config(1) };
+        what.topic_config_serialize_wrapper.topic_config_table.insert(topic.into(), config);
     }
     register(&mut table, &broker("a", 0), what);
     assert_eq!(table.unit_topics(UnitTopics::Own), ["both", "unit"]);
@@ -276,9 +283,9 @@ fn unit_topics_are_told_by_their_flags() {
 fn filter_servers_are_listed_by_the_address_of_their_broker() {
     let mut table = RouteTable::default();
     let mut what = serving(0, &["t", "u"]);
-    what.filter_servers = vec!["f:1".into()];
+    what.filter_server_list = vec!["f:1".into()];
     register(&mut table, &broker("a", 0), what);
-    assert_eq!(table.route("t", RULES).unwrap().filter_servers["a-0:10911"], ["f:1"]);
+    assert_eq!(table.route("t", RULES).unwrap().filter_server_table["a-0:10911"], ["f:1"]);
     register(&mut table, &broker("a", 0), serving(1, &["t", "u"]));
-    assert!(table.route("t", RULES).unwrap().filter_servers.is_empty());
+    assert!(table.route("t", RULES).unwrap().filter_server_table.is_empty());
 }

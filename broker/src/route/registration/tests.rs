@@ -1,11 +1,10 @@
 use std::future::Future;
 
-use tenonmq_protocol::body::DataVersion;
+use tenonmq_protocol::body::{DataVersion, TopicConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::config::{Input, Machine, load};
 use crate::core::clock::ManualClock;
 use crate::namesrv::{Handler, Origin, Rules};
 use crate::remoting::{Limits, Server};
@@ -40,11 +39,8 @@ fn config(settings: &[(&str, &str)]) -> (tempfile::TempDir, Arc<LiveConfig>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display().to_string();
     let settings = [("storePathRootDir", path.as_str())].into_iter().chain(settings.iter().copied());
-    let flags = settings.map(|(key, value)| (key.to_owned(), value.to_owned(), "--set".to_owned()));
-    let input = Input { flags: flags.collect(), ..Input::default() };
-    let machine = Machine::for_tests();
-    let loaded = load(&input, &machine).unwrap();
-    (folder, Arc::new(LiveConfig::new(loaded.config, loaded.values, machine)))
+    let config = LiveConfig::embedded(settings).unwrap();
+    (folder, config)
 }
 
 /// A name server on a port of this machine.
@@ -106,8 +102,8 @@ fn has_route(server: &NameServer, topic: &str) -> bool {
     server.read(|table| table.route(topic, Rules::default()).is_some())
 }
 
-fn permission(server: &NameServer, topic: &str) -> u32 {
-    server.read(|table| table.route(topic, Rules::default()).unwrap().queues[0].1.permission)
+fn permission(server: &NameServer, topic: &str) -> i32 {
+    server.read(|table| table.route(topic, Rules::default()).unwrap().queues[0].perm)
 }
 
 /// Lets tasks and the clock run until it holds.
@@ -193,8 +189,8 @@ async fn a_topic_allows_no_more_than_its_broker() {
     let settings = [("namesrvAddr", address.as_str()), ("brokerPermission", "4")];
     let (_folder, registrar) = registrar(&topics, &settings, &clock, Some(embedded.clone()));
     registrar.register_all().await;
-    assert_eq!(permission(&embedded, "t"), READ);
-    assert_eq!(permission(&elsewhere.server, "t"), READ);
+    assert_eq!(permission(&embedded, "t"), PERM_READ);
+    assert_eq!(permission(&elsewhere.server, "t"), PERM_READ);
 }
 
 #[tokio::test]
