@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tenonmq_protocol::message::RecordError;
+
 /// An operation on a file failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {op} {}", .path.display())]
@@ -155,4 +157,41 @@ pub enum CutError {
     /// The file system refused. The store is poisoned.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+/// Why bytes of another broker's log were not taken over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FollowError {
+    /// Only a slave follows.
+    #[error("this broker does not follow another one")]
+    NotSlave,
+    /// The bytes do not start where the log ends.
+    #[error("bytes from {offset} do not continue a log that ends at {end}")]
+    Gap {
+        /// Where they start.
+        offset: u64,
+        /// End of the log.
+        end: u64,
+    },
+    /// The bytes go beyond the end of a file.
+    #[error("{len} bytes do not fit in the {left} bytes left of the file")]
+    CrossesFile {
+        /// Their number.
+        len: usize,
+        /// Bytes left.
+        left: u64,
+    },
+    /// What arrived is no log. The bytes were taken over; cut the log to go on.
+    #[error("no record at {offset}")]
+    Corrupt {
+        /// Where.
+        offset: u64,
+        /// What is wrong there.
+        #[source]
+        source: RecordError,
+    },
+    /// The store takes no writes now.
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
 }

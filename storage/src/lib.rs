@@ -53,7 +53,7 @@ pub use consume_queue::file::QueueKind;
 pub use consume_queue::lookup::{Boundary, Entries, Located};
 pub use consume_queue::{Dispatch, Dispatched, Queue};
 pub use data_version::DataVersion;
-pub use error::{AppendError, CutError, FileError, OpenError, Unwritable};
+pub use error::{AppendError, CutError, FileError, FollowError, OpenError, Unwritable};
 pub use fetch::{DiskLimits, FetchLimits, FetchStatus, Fetched};
 pub use index::{Index, IndexHits};
 pub use metrics::StoreStats;

@@ -14,7 +14,7 @@ use tenonmq_protocol::message::{NewRecord, Properties, RecordView, SysFlag};
 
 use crate::checkpoint::Checkpoint;
 use crate::clock::{Clock, SystemClock};
-use crate::commit_log::{Allocator, Appended, CommitLog, LogReader, Permit, RecoveryReport};
+use crate::commit_log::{Allocator, Appended, CommitLog, LogReader, Permit, RecoveryReport, Role};
 use crate::config::{FlushPolicy, StoreConfig};
 use crate::config_file::ConfigFile;
 use crate::consume_queue::Queue;
@@ -23,7 +23,7 @@ use crate::consume_queue::file::QueueKind;
 use crate::consume_queue::lookup::Boundary;
 use crate::consume_queue::table::QueueTable;
 use crate::dispatch::Dispatcher;
-use crate::error::{AppendError, CutError, FileError, OpenError, Unwritable};
+use crate::error::{AppendError, CutError, FileError, FollowError, OpenError, Unwritable};
 use crate::fetch::{FetchLimits, Fetched};
 use crate::flush::Flusher;
 use crate::fs::{FileSystem, RealFs};
@@ -70,7 +70,6 @@ pub(crate) struct Parts {
     pub(crate) env: Environment,
     pub(crate) log: Arc<CommitLog>,
     pub(crate) queues: Arc<QueueTable>,
-    #[allow(dead_code)]
     pub(crate) dispatcher: Dispatcher,
     pub(crate) checkpoint: Arc<Checkpoint>,
     pub(crate) flusher: Arc<Flusher>,
@@ -336,8 +335,16 @@ impl Store {
         self.log().writable()
     }
 
-    /// Lets this broker write, or not; who waits for a ticket of another epoch is told.
+    /// Lets this broker write, or not; who waits for a ticket of another epoch is told. A record that a slave has in part only is cut
+    /// off before it becomes master; if that fails the store is poisoned.
     pub fn set_permit(&self, permit: Permit) {
+        let Watermarks { confirmed, appended, .. } = self.watermarks();
+        if permit.role == Role::Master
+            && confirmed < appended
+            && let Err(error) = self.cut(confirmed)
+        {
+            tracing::error!(%error, confirmed, appended, "the part of a record cannot be cut off");
+        }
         self.log().set_permit(permit);
     }
 
@@ -401,6 +408,12 @@ impl Store {
         LogReader::new(Arc::clone(&self.parts().log), from, Mark::Appended)
     }
 
+    /// Takes over bytes of the master's log, which start at `offset` = the end of this one and do not cross the end of a file; files
+    /// of both must have one length. Needs the role of a slave. Records are readable when their last byte is there. Returns the new end.
+    pub fn follow(&self, offset: u64, bytes: &[u8]) -> Result<u64, FollowError> {
+        self.log().follow(offset, bytes, &self.parts().dispatcher)
+    }
+
     /// Takes the log back to `offset`, which must be the start of a record, or its end: what is behind is gone from log and queues,
     /// durably, and cannot come back. Records that readers still hold stay readable. Blocking.
     pub fn cut(&self, offset: u64) -> Result<(), CutError> {
@@ -422,7 +435,7 @@ impl Store {
         self.0.keeper.tick();
     }
 
-    /// Stops in order: no more writes, threads ended, log and queues and checkpoint on disk, spare file removed, `abort` removed.
+    /// Stops in order: no more writes, threads ended, log and queues and checkpoint on disk, the segment prepared in vain removed, `abort` removed.
     ///
     /// After an error, or on a poisoned store, `abort` stays, and the next start recovers. Calling it again does nothing.
     pub fn shutdown(&self) -> Result<(), FileError> {

@@ -108,7 +108,7 @@ impl Keeper {
             last.queue_flush = now;
             self.log_failure(self.flush_queues());
         } else if due(&mut last.queue_flush, millis(self.config.consume_queue_flush_interval)) {
-            self.log_failure(self.queues.flush(QUEUE_LEAST_PAGES));
+            self.log_failure(self.sync_queues(QUEUE_LEAST_PAGES));
         }
         if due(&mut last.checkpoint, millis(self.config.checkpoint_interval)) {
             self.log_failure(self.indexer.save_note().and_then(|()| self.checkpoint.save()));
@@ -121,10 +121,18 @@ impl Keeper {
         }
     }
 
-    /// Makes log and queues durable, in this order, and notes for the checkpoint up to where.
+    /// A failure poisons the store: the kernel may have dropped the pages, and a second try would find nothing to write.
+    fn sync_queues(&self, least_pages: u32) -> Result<(), FileError> {
+        self.queues.flush(least_pages).inspect_err(|error| {
+            self.gate.poison(&format!("{error}: {}", error.source));
+            self.log.progress().give_up();
+        })
+    }
+
+    /// Makes the queues durable, and notes for the checkpoint up to where.
     pub(crate) fn flush_queues(&self) -> Result<(), FileError> {
         let timestamp = self.log.tail_state().last_timestamp;
-        self.queues.flush(0)?;
+        self.sync_queues(0)?;
         self.checkpoint.set_queues_timestamp(timestamp);
         Ok(())
     }

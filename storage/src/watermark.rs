@@ -121,14 +121,18 @@ impl Progress {
         self.give_up();
     }
 
-    /// The log grew to `end`: readers may see it at once, as nobody else has to confirm. Called under the append lock, which
-    /// pairs it with [`reached`](Self::reached): no barrier of its own on the hot path.
+    /// The log grew to `appended`, and readers may see it up to `confirmed`: all of it, unless a record is not whole yet.
+    /// Called under the append lock, which pairs it with [`reached`](Self::reached): no barrier of its own on the hot path.
     #[inline]
-    pub(crate) fn advance(&self, end: u64) {
-        self.appended.store(end, Ordering::Release);
-        self.confirmed.store(end, Ordering::Release);
+    pub(crate) fn advance(&self, appended: u64, confirmed: u64) {
+        self.appended.store(appended, Ordering::Release);
+        self.confirmed.store(confirmed, Ordering::Release);
         if self.waiting.load(Ordering::Relaxed) > 0 {
-            self.wake(|waiter| waiter.mark != Mark::Flushed && waiter.offset <= end);
+            self.wake(|waiter| match waiter.mark {
+                Mark::Appended => waiter.offset <= appended,
+                Mark::Confirmed => waiter.offset <= confirmed,
+                Mark::Flushed => false,
+            });
         }
     }
 

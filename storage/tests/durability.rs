@@ -171,3 +171,26 @@ fn wait_until_sent(store: &Store, topic: &str) {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn a_store_that_is_shut_down_says_so() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let sent = send(&store, "T", 0, b"one").expect("an append");
+    store.shutdown().expect("a clean stop");
+    store.shutdown().expect("again is fine");
+    assert_eq!(send(&store, "T", 0, b"two"), Err(AppendError::Unwritable(Unwritable::Closed)));
+    assert!(store.read(sent.physical_offset).is_some(), "reading goes on");
+}
+
+#[test]
+fn a_failed_flush_of_a_queue_poisons_the_store_too() {
+    let bench = Bench::new();
+    let store = bench.open();
+    send(&store, "T", 0, b"one").expect("an append");
+    store.flush().expect("a flush");
+    bench.fs.fail(Op::Sync, ErrorKind::Other);
+    bench.clock.advance(60_000);
+    store.maintain();
+    assert!(matches!(store.writable(), Err(Unwritable::Poisoned(_))));
+}

@@ -21,6 +21,8 @@ use crate::poison::Gate;
 const RETRY: Duration = Duration::from_millis(500);
 /// How long an append waits for a segment that is being made.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What of a new segment is brought in before it is used.
+const POPULATE_FIRST: usize = 4 << 20;
 /// Pages are brought in by steps of this size, so that the kernel's lock on the mappings is held shortly.
 const POPULATE_STEP: usize = 1 << 20;
 
@@ -39,14 +41,25 @@ pub(crate) struct Allocator {
     files: Arc<SegmentFiles>,
     gate: Arc<Gate>,
     reserve: ReserveFile,
+    /// Bytes at the start of a new segment whose pages are brought in at once.
+    populate_first: usize,
     state: Mutex<State>,
     changed: Condvar,
     work: Condvar,
 }
 
 impl Allocator {
-    pub(crate) fn new(files: Arc<SegmentFiles>, gate: Arc<Gate>, reserve: ReserveFile) -> Self {
-        Self { files, gate, reserve, state: Mutex::default(), changed: Condvar::new(), work: Condvar::new() }
+    pub(crate) fn new(files: Arc<SegmentFiles>, gate: Arc<Gate>, reserve: ReserveFile, populate_ahead: u64) -> Self {
+        let populate_first = usize::try_from(populate_ahead).unwrap_or(0).min(POPULATE_FIRST);
+        Self {
+            files,
+            gate,
+            reserve,
+            populate_first,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            work: Condvar::new(),
+        }
     }
 
     /// Asks for the segment at `base`, to be had from [`take`](Self::take) later. Returns at once.
@@ -173,7 +186,9 @@ impl Allocator {
         }
         match made {
             Ok(writer) => {
-                state.prepared = Some((base, writer));
+                if let Some((_, unused)) = state.prepared.replace((base, writer)) {
+                    let _ = self.files.remove(unused.log().path());
+                }
                 state.wanted = None;
             }
             Err(why) => state.failed = Some(why),
@@ -186,6 +201,7 @@ impl Allocator {
             Ok(writer) => {
                 self.gate.set_disk_full(None);
                 self.reserve.take();
+                populate(writer.log(), 0..self.populate_first);
                 Ok(writer)
             }
             Err(error) => {

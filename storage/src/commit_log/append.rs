@@ -72,6 +72,8 @@ pub(crate) struct Tail {
     /// `None` until the first append into an empty directory.
     pub(super) writer: Option<LogWriter>,
     pub(super) end: u64,
+    /// End of the last whole record: behind [`end`](Self::end) only while another broker's log is followed.
+    pub(super) dispatched: u64,
     pub(super) last_timestamp: i64,
     pub(super) permit: Permit,
     /// Whether the next segment was asked for already.
@@ -91,6 +93,7 @@ impl Tail {
         Self {
             writer,
             end,
+            dispatched: end,
             last_timestamp,
             permit,
             next_wanted: false,
@@ -114,7 +117,7 @@ impl Tail {
     }
 
     /// Log offset behind the current segment.
-    fn segment_end(&self) -> u64 {
+    pub(super) fn segment_end(&self) -> u64 {
         self.end + self.left()
     }
 }
@@ -199,13 +202,19 @@ impl CommitLog {
         })
     }
 
-    /// Lets readers see `len` more bytes, and looks ahead for more room.
-    pub(super) fn publish(&self, tail: &mut Tail, len: usize) {
+    /// Lets readers see `len` more bytes.
+    fn publish(&self, tail: &mut Tail, len: usize) {
+        self.grow(tail, len);
+        tail.dispatched = tail.end;
+        self.progress.advance(tail.end, tail.end);
+    }
+
+    /// Takes `len` filled bytes into the log, and looks ahead for more room.
+    pub(super) fn grow(&self, tail: &mut Tail, len: usize) {
         let Some(writer) = tail.writer.as_mut() else { return };
         writer.publish(len);
         tail.end += len as u64;
         tail.written += len as u64;
-        self.progress.advance(tail.end);
         if tail.end >= tail.populate_at && self.limits.populate_ahead > 0 {
             self.populate(tail);
         }
@@ -216,7 +225,7 @@ impl CommitLog {
     }
 
     #[cold]
-    fn populate(&self, tail: &mut Tail) {
+    pub(super) fn populate(&self, tail: &mut Tail) {
         let Some(writer) = &tail.writer else { return };
         let window = tail.written.max(POPULATE_AT_LEAST).min(self.limits.populate_ahead);
         let start = writer.log().published();
@@ -281,6 +290,7 @@ impl CommitLog {
 
     /// Closes the current segment with the filler and goes on in `writer`, which starts at `base`.
     pub(super) fn roll(&self, tail: &mut Tail, base: u64, writer: LogWriter) {
+        let filled = tail.end;
         if let Some(mut full) = tail.writer.take() {
             let left = full.log().len() - full.log().published();
             if let Some(rest) = full.room(left).filter(|rest| rest.len() >= BLANK_LEN) {
@@ -299,7 +309,10 @@ impl CommitLog {
         tail.populate_at = base;
         tail.next_wanted = false;
         tail.next_ready = false;
-        self.progress.advance(base);
+        if tail.dispatched == filled {
+            tail.dispatched = base;
+        }
+        self.progress.advance(tail.end, tail.dispatched);
     }
 }
 

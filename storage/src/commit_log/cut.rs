@@ -29,6 +29,7 @@ impl CommitLog {
             Ok(writer) => {
                 tail.writer = Some(writer);
                 tail.end = offset;
+                tail.dispatched = offset;
                 tail.forget_next();
                 self.progress.reset(offset);
                 Ok(())

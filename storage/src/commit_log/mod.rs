@@ -9,6 +9,7 @@
 mod allocator;
 mod append;
 mod cut;
+mod follow;
 mod reader;
 mod recovery;
 mod segment;
@@ -229,6 +230,8 @@ impl CommitLog {
         if tail.writer.is_none() {
             tail.next_wanted = true;
             self.allocator.want(tail.end);
+        } else if self.limits.populate_ahead > 0 {
+            self.populate(&mut tail);
         }
     }
 
