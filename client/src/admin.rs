@@ -15,7 +15,7 @@ use tenonmq_protocol::{
 use crate::{
     config::ClientConfig,
     error::Error,
-    message::ReceivedMessage,
+    received::ReceivedMessage,
     received::decode_records,
     session::{Role, Session, TEMPLATE_TOPIC, from_json},
     transport::{Connection, MASTER_ID, Reply, expect_success},

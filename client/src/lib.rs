@@ -55,6 +55,7 @@ mod admin;
 mod config;
 mod consumer;
 mod error;
+mod identity;
 mod message;
 mod producer;
 mod received;
@@ -74,8 +75,9 @@ pub use self::{
         PullStatus, Pulled, PushConsumer, PushConsumerBuilder, allocate_averagely,
     },
     error::Error,
-    message::{Message, ReceivedMessage},
+    message::Message,
     producer::{BatchReceipt, Producer, ProducerBuilder, SendReceipt, SendStatus, index_by_key},
+    received::ReceivedMessage,
     transaction::{
         CheckWith, LocalState, NoListener, Prepared, TransactionListener, TransactionProducer,
         TransactionProducerBuilder, TransactionReceipt,

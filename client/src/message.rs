@@ -1,17 +1,15 @@
-//! The message that an application sends, and the one that it receives.
+//! The message that an application sends.
 //!
-//! Both keep their properties as the wire's text (`name \u{1} value \u{2} …`): a message is built by appending to one
-//! string and read by scanning it, so neither direction builds a map.
+//! It keeps its properties as the wire's text (`name \u{1} value \u{2} …`): it is built by appending to one string, and
+//! sending it builds no map.
 
 use std::{
     fmt,
-    net::SocketAddr,
-    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use tenonmq_protocol::message::{id::OffsetMessageId, properties::names, queue::MessageQueue};
+use tenonmq_protocol::message::properties::names;
 
 use crate::{error::Error, text::PropertyText};
 
@@ -227,136 +225,6 @@ fn is_reserved(name: &str) -> bool {
     const OF_TRANSACTIONS: &[&str] =
         &[names::TRANSACTION_ID, names::TRANSACTION_CHECK_TIMES, names::CHECK_IMMUNITY_TIME_IN_SECONDS];
     names::SYSTEM.contains(&name) || OF_TRANSACTIONS.contains(&name) || name.starts_with(names::TRANSIENT_PREFIX)
-}
-
-/// A message as a consumer gets it. Cloning is cheap: all of it is shared.
-#[derive(Clone)]
-pub struct ReceivedMessage {
-    pub(crate) inner: Arc<Received>,
-}
-
-/// What a [`ReceivedMessage`] shares. The body is a slice of the answer that brought it, unless it was compressed.
-pub(crate) struct Received {
-    pub(crate) queue: Arc<MessageQueue>,
-    /// The topic that the application subscribed to; differs from the queue's for retried messages.
-    pub(crate) topic: Arc<str>,
-    pub(crate) body: Bytes,
-    pub(crate) properties: PropertyText,
-    pub(crate) flag: i32,
-    pub(crate) sys_flag: i32,
-    pub(crate) queue_offset: i64,
-    pub(crate) physical_offset: i64,
-    pub(crate) born_timestamp: i64,
-    pub(crate) store_timestamp: i64,
-    pub(crate) born_host: SocketAddr,
-    pub(crate) store_host: SocketAddr,
-    pub(crate) reconsume_times: i32,
-    pub(crate) stored_len: usize,
-}
-
-impl ReceivedMessage {
-    /// The topic it was sent to. A retried message says its first topic here, not the retry topic.
-    pub fn topic(&self) -> &str {
-        &self.inner.topic
-    }
-
-    /// The body, decompressed. A slice of the receive buffer when it was not compressed.
-    pub fn body(&self) -> &Bytes {
-        &self.inner.body
-    }
-
-    /// The tag, if the producer set one.
-    pub fn tags(&self) -> Option<&str> {
-        self.get(names::TAGS)
-    }
-
-    /// The business keys.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.get(names::KEYS).unwrap_or_default().split_ascii_whitespace()
-    }
-
-    /// The value of any property, the protocol's included.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.inner.properties.get(name)
-    }
-
-    /// All properties, in stored order.
-    pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.inner.properties.iter()
-    }
-
-    /// The id that the producer gave it. It stays the same through retries, so it is what to dedupe by.
-    /// Falls back to the offset id for messages that have none.
-    pub fn id(&self) -> String {
-        self.get(names::UNIQ_KEY).map_or_else(|| self.offset_id(), str::to_owned)
-    }
-
-    /// The id that names the place in the broker's log: upper-case hex of store address and physical offset.
-    pub fn offset_id(&self) -> String {
-        OffsetMessageId { host: self.inner.store_host, offset: self.inner.physical_offset }.to_string()
-    }
-
-    /// The queue it was read from; for a retried message one of the retry topic's.
-    pub fn queue(&self) -> &MessageQueue {
-        &self.inner.queue
-    }
-
-    /// Its position in that queue.
-    pub fn queue_offset(&self) -> i64 {
-        self.inner.queue_offset
-    }
-
-    /// Its position in the broker's log.
-    pub fn physical_offset(&self) -> i64 {
-        self.inner.physical_offset
-    }
-
-    /// The application's own number ([`Message::flag`]).
-    pub fn flag(&self) -> i32 {
-        self.inner.flag
-    }
-
-    /// The protocol's flag word: compression and transaction bits.
-    pub fn sys_flag(&self) -> i32 {
-        self.inner.sys_flag
-    }
-
-    /// When the producer made it, ms since the Unix epoch, by the producer's clock.
-    pub fn born_timestamp_ms(&self) -> i64 {
-        self.inner.born_timestamp
-    }
-
-    /// When the broker stored it, ms since the Unix epoch, by the broker's clock.
-    pub fn store_timestamp_ms(&self) -> i64 {
-        self.inner.store_timestamp
-    }
-
-    /// Where the producer connected from.
-    pub fn born_host(&self) -> SocketAddr {
-        self.inner.born_host
-    }
-
-    /// The broker that stored it.
-    pub fn store_host(&self) -> SocketAddr {
-        self.inner.store_host
-    }
-
-    /// How often it was given back before: 0 on first delivery.
-    pub fn reconsume_times(&self) -> i32 {
-        self.inner.reconsume_times
-    }
-}
-
-impl fmt::Debug for ReceivedMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReceivedMessage")
-            .field("topic", &self.inner.topic)
-            .field("queue_id", &self.inner.queue.queue_id)
-            .field("queue_offset", &self.inner.queue_offset)
-            .field("body_len", &self.inner.body.len())
-            .field("properties", &self.inner.properties)
-            .finish()
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,144 @@
-//! From the log's bytes in an answer to messages.
+//! The message that an application receives, and how it is read out of the log's bytes in an answer.
 
-use std::sync::Arc;
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use tenonmq_protocol::message::{flags::SysFlag, properties::names, queue::MessageQueue, record::RecordView};
-
-use crate::{
-    error::Error,
-    message::{Received, ReceivedMessage},
-    text::PropertyText,
+use tenonmq_protocol::message::{
+    flags::SysFlag, id::OffsetMessageId, properties::names, queue::MessageQueue, record::RecordView,
 };
+
+use crate::{error::Error, text::PropertyText};
+
+/// A message as a consumer gets it. Cloning is cheap: all of it is shared.
+#[derive(Clone)]
+pub struct ReceivedMessage {
+    pub(crate) inner: Arc<Received>,
+}
+
+/// What a [`ReceivedMessage`] shares. The body is a slice of the answer that brought it, unless it was compressed.
+pub(crate) struct Received {
+    pub(crate) queue: Arc<MessageQueue>,
+    /// The topic that the application subscribed to; differs from the queue's for retried messages.
+    pub(crate) topic: Arc<str>,
+    pub(crate) body: Bytes,
+    pub(crate) properties: PropertyText,
+    pub(crate) flag: i32,
+    pub(crate) sys_flag: i32,
+    pub(crate) queue_offset: i64,
+    pub(crate) physical_offset: i64,
+    pub(crate) born_timestamp: i64,
+    pub(crate) store_timestamp: i64,
+    pub(crate) born_host: SocketAddr,
+    pub(crate) store_host: SocketAddr,
+    pub(crate) reconsume_times: i32,
+    pub(crate) stored_len: usize,
+}
+
+impl ReceivedMessage {
+    /// The topic it was sent to. A retried message says its first topic here, not the retry topic.
+    pub fn topic(&self) -> &str {
+        &self.inner.topic
+    }
+
+    /// The body, decompressed. When it was not compressed it is a slice of the answer that brought it, and keeps that
+    /// whole answer in memory: copy what is kept for long.
+    pub fn body(&self) -> &Bytes {
+        &self.inner.body
+    }
+
+    /// The tag, if the producer set one.
+    pub fn tags(&self) -> Option<&str> {
+        self.get(names::TAGS)
+    }
+
+    /// The business keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.get(names::KEYS).unwrap_or_default().split_ascii_whitespace()
+    }
+
+    /// The value of any property, the protocol's included.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.inner.properties.get(name)
+    }
+
+    /// All properties, in stored order.
+    pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.inner.properties.iter()
+    }
+
+    /// The id that the producer gave it. It stays the same through retries, so it is what to dedupe by.
+    /// Falls back to the offset id for messages that have none.
+    pub fn id(&self) -> String {
+        self.get(names::UNIQ_KEY).map_or_else(|| self.offset_id(), str::to_owned)
+    }
+
+    /// The id that names the place in the broker's log: upper-case hex of store address and physical offset.
+    pub fn offset_id(&self) -> String {
+        OffsetMessageId { host: self.inner.store_host, offset: self.inner.physical_offset }.to_string()
+    }
+
+    /// The queue it was read from; for a retried message one of the retry topic's.
+    pub fn queue(&self) -> &MessageQueue {
+        &self.inner.queue
+    }
+
+    /// Its position in that queue.
+    pub fn queue_offset(&self) -> i64 {
+        self.inner.queue_offset
+    }
+
+    /// Its position in the broker's log.
+    pub fn physical_offset(&self) -> i64 {
+        self.inner.physical_offset
+    }
+
+    /// The application's own number ([`Message::flag`]).
+    pub fn flag(&self) -> i32 {
+        self.inner.flag
+    }
+
+    /// The protocol's flag word: compression and transaction bits.
+    pub fn sys_flag(&self) -> i32 {
+        self.inner.sys_flag
+    }
+
+    /// When the producer made it, ms since the Unix epoch, by the producer's clock.
+    pub fn born_timestamp_ms(&self) -> i64 {
+        self.inner.born_timestamp
+    }
+
+    /// When the broker stored it, ms since the Unix epoch, by the broker's clock.
+    pub fn store_timestamp_ms(&self) -> i64 {
+        self.inner.store_timestamp
+    }
+
+    /// Where the producer connected from.
+    pub fn born_host(&self) -> SocketAddr {
+        self.inner.born_host
+    }
+
+    /// The broker that stored it.
+    pub fn store_host(&self) -> SocketAddr {
+        self.inner.store_host
+    }
+
+    /// How often it was given back before: 0 on first delivery.
+    pub fn reconsume_times(&self) -> i32 {
+        self.inner.reconsume_times
+    }
+}
+
+impl fmt::Debug for ReceivedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceivedMessage")
+            .field("topic", &self.inner.topic)
+            .field("queue_id", &self.inner.queue.queue_id)
+            .field("queue_offset", &self.inner.queue_offset)
+            .field("body_len", &self.inner.body.len())
+            .field("properties", &self.inner.properties)
+            .finish()
+    }
+}
 
 /// A compressed body that grows beyond this is refused: it is an attack or damage, no message.
 const DECOMPRESSED_LIMIT: usize = 64 << 20;

@@ -4,10 +4,9 @@
 //! done with the brokers' own requests.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, UdpSocket},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -27,6 +26,7 @@ use tracing::{debug, warn};
 use crate::{
     config::ClientConfig,
     error::Error,
+    identity::Identity,
     transport::{Connection, Hooks, Peer, Pool, Reply, Routes, TopicRoute, expect_success, name_of},
     wire::Heartbeat,
 };
@@ -362,33 +362,4 @@ pub(crate) fn now_ms() -> i64 {
 /// Reads a JSON body.
 pub(crate) fn from_json<T: serde::de::DeserializeOwned>(operation: &'static str, body: &Bytes) -> Result<T, Error> {
     json::from_slice(body).map_err(|error| Error::Protocol { operation, reason: error.to_string() })
-}
-
-struct Identity {
-    client_id: String,
-    keys: UniqueKeyGenerator,
-}
-
-impl Identity {
-    fn new(config: &ClientConfig) -> Self {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let ip = local_ip(config.name_servers.first().map_or("", String::as_str));
-        let process = std::process::id();
-        let started_ms = now_ms();
-        let instance = config.instance.clone().unwrap_or_else(|| format!("{process}#{started_ms}#{count}"));
-        // two clients of one process, or of two processes with one recycled id, must not make equal keys
-        let discriminator = (started_ms as u32).rotate_left(8) ^ count.wrapping_mul(0x9E37_79B9);
-        Self { client_id: format!("{ip}@{instance}"), keys: UniqueKeyGenerator::new(ip, process, discriminator) }
-    }
-}
-
-/// The address that this machine uses towards `peer`. No packet is sent.
-fn local_ip(peer: &str) -> IpAddr {
-    let towards = || -> std::io::Result<IpAddr> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect(peer)?;
-        Ok(socket.local_addr()?.ip())
-    };
-    towards().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }

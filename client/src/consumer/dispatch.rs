@@ -10,7 +10,7 @@ use tokio::{
 use tracing::{Instrument, debug_span, warn};
 
 use super::{ConsumeOutcome, MessageListener, process_queue::ProcessQueue, push::Member, send_back::send_back};
-use crate::message::ReceivedMessage;
+use crate::received::ReceivedMessage;
 
 /// Pause before a message that could not be given back is handled again here.
 const RETRY_HERE: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::message::ReceivedMessage;
+use crate::received::ReceivedMessage;
 
 /// What became of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,14 +25,13 @@ pub enum BroadcastOffsets {
 
 /// Offsets by queue.
 pub(crate) struct OffsetStore {
-    session: Arc<Session>,
     group: String,
     place: Place,
     table: Mutex<FxHashMap<MessageQueue, Progress>>,
 }
 
 enum Place {
-    Brokers,
+    Brokers(Arc<Session>),
     Local(BroadcastOffsets),
 }
 
@@ -53,16 +52,16 @@ struct FileEntry {
 impl OffsetStore {
     /// Offsets kept by the brokers.
     pub(crate) fn remote(session: Arc<Session>, group: &str) -> Self {
-        Self { session, group: group.to_owned(), place: Place::Brokers, table: Mutex::default() }
+        Self { group: group.to_owned(), place: Place::Brokers(session), table: Mutex::default() }
     }
 
     /// Offsets kept here; reads the file if there is one.
-    pub(crate) async fn local(session: Arc<Session>, group: &str, place: BroadcastOffsets) -> Result<Self, Error> {
+    pub(crate) async fn local(group: &str, place: BroadcastOffsets) -> Result<Self, Error> {
         let table = match &place {
             BroadcastOffsets::InMemory => FxHashMap::default(),
             BroadcastOffsets::File(path) => read_file(path).await?,
         };
-        Ok(Self { session, group: group.to_owned(), place: Place::Local(place), table: Mutex::new(table) })
+        Ok(Self { group: group.to_owned(), place: Place::Local(place), table: Mutex::new(table) })
     }
 
     /// The offset known in this process.
@@ -72,10 +71,10 @@ impl OffsetStore {
 
     /// The group's saved offset; `None` when it never consumed the queue.
     pub(crate) async fn load(&self, queue: &MessageQueue) -> Result<Option<i64>, Error> {
-        match self.place {
+        match &self.place {
             Place::Local(_) => Ok(self.get(queue)),
-            Place::Brokers => {
-                let offset = queries::consumer_offset(&self.session, &self.group, queue).await?;
+            Place::Brokers(session) => {
+                let offset = queries::consumer_offset(session, &self.group, queue).await?;
                 if let Some(offset) = offset {
                     self.table.lock().insert(queue.clone(), Progress { offset, unsaved: false });
                 }
@@ -101,7 +100,7 @@ impl OffsetStore {
 
     /// Forgets a queue that another member owns now. Local progress is kept.
     pub(crate) fn forget(&self, queue: &MessageQueue) {
-        if matches!(self.place, Place::Brokers) {
+        if matches!(self.place, Place::Brokers(_)) {
             self.table.lock().remove(queue);
         }
     }
@@ -112,8 +111,8 @@ impl OffsetStore {
         let Some(Progress { offset, unsaved: true }) = progress else { return Ok(()) };
         match &self.place {
             Place::Local(place) => self.write_file(place).await,
-            Place::Brokers => {
-                queries::commit_offset(&self.session, &self.group, queue, offset).await?;
+            Place::Brokers(session) => {
+                queries::commit_offset(session, &self.group, queue, offset).await?;
                 self.saved(queue, offset);
                 Ok(())
             }
@@ -176,4 +175,46 @@ async fn read_file(path: &PathBuf) -> Result<FxHashMap<MessageQueue, Progress>, 
 
 fn failed(op: &'static str, path: &std::path::Path, source: std::io::Error) -> Error {
     Error::File { op, path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(id: i32) -> MessageQueue {
+        MessageQueue::new("T", "b", id)
+    }
+
+    #[tokio::test]
+    async fn progress_goes_back_only_when_it_is_set() {
+        let store = OffsetStore::local("G", BroadcastOffsets::InMemory).await.unwrap();
+        store.advance(&queue(0), 7);
+        store.advance(&queue(0), 5);
+        assert_eq!(store.get(&queue(0)), Some(7));
+        store.set(&queue(0), 5);
+        assert_eq!(store.get(&queue(0)), Some(5));
+        assert_eq!(store.load(&queue(1)).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_file_keeps_the_offsets_of_a_broadcasting_member() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = BroadcastOffsets::File(folder.path().join("offsets.json"));
+        let first = OffsetStore::local("G", place.clone()).await.unwrap();
+        first.advance(&queue(0), 3);
+        first.advance(&queue(1), 4);
+        first.forget(&queue(0));
+        first.save().await;
+        let second = OffsetStore::local("G", place).await.unwrap();
+        assert_eq!((second.get(&queue(0)), second.get(&queue(1))), (Some(3), Some(4)));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_an_error_and_not_a_new_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("offsets.json");
+        std::fs::write(&path, "[{").unwrap();
+        let opened = OffsetStore::local("G", BroadcastOffsets::File(path)).await;
+        assert!(matches!(opened, Err(Error::File { op: "read", .. })));
+    }
 }

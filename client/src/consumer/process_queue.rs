@@ -7,7 +7,7 @@ use tenonmq_protocol::message::queue::MessageQueue;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::message::ReceivedMessage;
+use crate::received::ReceivedMessage;
 
 /// Limits on what is fetched ahead of the application, for each queue.
 #[derive(Debug, Clone, Copy)]
@@ -115,7 +115,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::{message::Received, text::PropertyText};
+    use crate::{received::Received, text::PropertyText};
 
     fn message(offset: i64, len: usize) -> ReceivedMessage {
         let host = ([127, 0, 0, 1], 1).into();

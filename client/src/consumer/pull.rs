@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::{ClientConfig, validate_group},
     error::Error,
-    message::ReceivedMessage,
+    received::ReceivedMessage,
     received::decode_records,
     session::Session,
     transport::MASTER_ID,

@@ -13,7 +13,7 @@ use super::{
     process_queue::ProcessQueue,
     push::Member,
 };
-use crate::{error::Error, message::ReceivedMessage, received::decode_records, transport::MASTER_ID};
+use crate::{error::Error, received::ReceivedMessage, received::decode_records, transport::MASTER_ID};
 
 /// Pause after a pull that a broker refused, or could not be asked.
 const AFTER_ERROR: Duration = Duration::from_secs(1);

@@ -158,7 +158,7 @@ pub(super) async fn start<L: MessageListener>(
     };
     let session = Session::start(client, Arc::new(role)).await?;
     let offsets = match &settings.broadcast {
-        Some(place) => OffsetStore::local(Arc::clone(&session), &settings.group, place.clone()).await?,
+        Some(place) => OffsetStore::local(&settings.group, place.clone()).await?,
         None => OffsetStore::remote(Arc::clone(&session), &settings.group),
     };
     let (deliveries, fetched) = mpsc::unbounded_channel();

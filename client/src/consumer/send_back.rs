@@ -8,8 +8,9 @@ use tracing::debug;
 use super::push::{Member, retry_topic};
 use crate::{
     error::Error,
-    message::{Message, ReceivedMessage},
+    message::Message,
     producer::{Outbound, Producer, QueueChoice, Settings},
+    received::ReceivedMessage,
     transport::{Reply, expect_success},
 };
 
