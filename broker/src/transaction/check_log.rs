@@ -1,8 +1,8 @@
 //! How often each undecided message was checked, kept across restarts.
 //!
-//! `<root>/tenonmq/transaction-checks` holds fixed-size entries, the last one for a message counts. It is written without
-//! syncing: what a crash of the machine loses is at worst a few checks asked once more. Without the file every count
-//! starts at what the records themselves say.
+//! `<root>/tenonmq/transaction-checks` holds fixed-size entries, the last one for a message counts; a snapshot of what is
+//! undecided begins it anew. It is written without syncing: what a crash of the machine loses is at worst a few checks
+//! asked once more. Without the file every count starts at what the records themselves say.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,11 +14,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tenonmq_storage::{FileError, Store};
 
-use super::state::State;
-
 const ENTRY: usize = 32;
-/// The file is rewritten when it holds this many entries more than twice those that count.
-const SLACK: u64 = 4096;
 
 /// Folder for what Apache has no file for.
 pub(super) fn folder(store: &Store) -> PathBuf {
@@ -33,38 +29,37 @@ pub(super) struct Checked {
     pub(super) checks: u16,
 }
 
-/// The log of checks.
+/// What former runs knew, by half-queue offset.
+pub(super) type Counts = FxHashMap<i64, Checked>;
+
+/// The log of checks since the last snapshot.
 pub(super) struct CheckLog {
     path: PathBuf,
-    file: Mutex<Option<File>>,
-    /// What was read at the start: by half-queue offset.
-    read: FxHashMap<i64, Checked>,
-    entries: Mutex<u64>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    file: Option<File>,
+    entries: u64,
 }
 
 impl CheckLog {
-    /// Reads what a former run left. A damaged end is ignored.
-    pub(super) fn open(store: &Store) -> Result<Self, FileError> {
+    /// Opens the log, and reads what former runs left. A damaged end is ignored.
+    pub(super) fn open(store: &Store) -> Result<(Self, Counts), FileError> {
         Self::at(&folder(store).join("transaction-checks"))
     }
 
-    fn at(path: &Path) -> Result<Self, FileError> {
+    fn at(path: &Path) -> Result<(Self, Counts), FileError> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(FileError::of("create", folder))?;
         }
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(FileError::of("read", path)(error)),
-        };
-        let read: FxHashMap<_, _> = bytes.chunks_exact(ENTRY).map_while(decode).collect();
-        let entries = (bytes.len() / ENTRY) as u64;
-        Ok(Self { path: path.to_owned(), file: Mutex::new(None), read, entries: Mutex::new(entries) })
-    }
-
-    /// What a former run knew about the message at a half-queue offset; only if it is the same message.
-    pub(super) fn find(&self, offset: i64, log_offset: u64) -> Option<Checked> {
-        self.read.get(&offset).copied().filter(|checked| checked.log_offset == log_offset)
+        let log = Self { path: path.to_owned(), open: Mutex::default() };
+        let mut counts = Counts::default();
+        for path in [&log.old(), &log.path] {
+            counts.extend(read(path)?.chunks_exact(ENTRY).map_while(decode));
+        }
+        Ok((log, counts))
     }
 
     /// Adds entries: half-queue offset and what is known of it.
@@ -74,42 +69,60 @@ impl CheckLog {
         }
         let mut bytes = Vec::with_capacity(checked.len() * ENTRY);
         checked.iter().for_each(|(offset, checked)| encode(*offset, checked, &mut bytes));
-        let mut file = self.file.lock();
-        if file.is_none() {
+        let mut open = self.open.lock();
+        if open.file.is_none() {
             let opened = OpenOptions::new().create(true).append(true).open(&self.path);
-            *file = Some(opened.map_err(FileError::of("open", &self.path))?);
+            open.file = Some(opened.map_err(FileError::of("open", &self.path))?);
         }
-        if let Some(file) = file.as_mut() {
+        if let Some(file) = open.file.as_mut() {
             file.write_all(&bytes).map_err(FileError::of("append to", &self.path))?;
         }
-        *self.entries.lock() += checked.len() as u64;
+        open.entries += checked.len() as u64;
         Ok(())
     }
 
-    /// Whether most entries are about messages that are decided.
-    pub(super) fn is_mostly_old(&self, counting: usize) -> bool {
-        *self.entries.lock() > SLACK + 2 * counting as u64
+    /// Entries written since the last [`CheckLog::rotate`].
+    pub(super) fn entries(&self) -> u64 {
+        self.open.lock().entries
     }
 
-    /// Rewrites the file with the entries that still count.
-    pub(super) fn compact(&self, state: &State) -> Result<(), FileError> {
-        let mut bytes = Vec::new();
-        for found in state.unresolved(None).filter(|found| found.checks > 0) {
-            let asked_at = found.asked_at.or_else(|| self.read.get(&found.offset).map(|checked| checked.asked_at));
-            let checked =
-                Checked { log_offset: found.log_offset, asked_at: asked_at.unwrap_or(0), checks: found.checks };
-            encode(found.offset, &checked, &mut bytes);
+    /// Sets the entries so far aside; a snapshot that is begun now makes them superfluous.
+    pub(super) fn rotate(&self) -> Result<(), FileError> {
+        let mut open = self.open.lock();
+        *open = Open::default();
+        let old = self.old();
+        let mut kept = read(&old)?; // there only if the last snapshot failed
+        kept.truncate(kept.len() / ENTRY * ENTRY);
+        kept.extend(read(&self.path)?);
+        if !kept.is_empty() {
+            std::fs::write(&old, kept).map_err(FileError::of("write", &old))?;
+            remove(&self.path)?;
         }
-        let mut file = self.file.lock();
-        if *self.entries.lock() == 0 && bytes.is_empty() {
-            return Ok(());
-        }
-        let fresh = self.path.with_extension("tmp");
-        std::fs::write(&fresh, &bytes).map_err(FileError::of("write", &fresh))?;
-        std::fs::rename(&fresh, &self.path).map_err(FileError::of("rename", &fresh))?;
-        *file = None; // the next append opens the new file
-        *self.entries.lock() = (bytes.len() / ENTRY) as u64;
         Ok(())
+    }
+
+    /// The snapshot is written: forgets what was set aside.
+    pub(super) fn forget_old(&self) -> Result<(), FileError> {
+        remove(&self.old())
+    }
+
+    fn old(&self) -> PathBuf {
+        self.path.with_extension("old")
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(FileError::of("read", path)(error)),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::of("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 
@@ -152,16 +165,31 @@ mod tests {
     fn the_last_entry_of_a_message_counts_and_a_torn_end_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tenonmq").join("transaction-checks");
-        let log = CheckLog::at(&path).unwrap();
+        let (log, _) = CheckLog::at(&path).unwrap();
         log.append(&[(7, checked(1)), (8, checked(1))]).unwrap();
         log.append(&[(7, checked(2))]).unwrap();
+        assert_eq!(log.entries(), 3);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes.extend_from_slice(&[1; 40]);
         std::fs::write(&path, bytes).unwrap();
-        let log = CheckLog::at(&path).unwrap();
-        assert_eq!(log.find(7, 4711), Some(checked(2)));
-        assert_eq!(log.find(8, 4711), Some(checked(1)));
-        assert_eq!(log.find(8, 9999), None, "another message at the same offset");
-        assert_eq!(log.find(0, 0), None);
+        let (_, counts) = CheckLog::at(&path).unwrap();
+        assert_eq!(counts, Counts::from_iter([(7, checked(2)), (8, checked(1))]));
+    }
+
+    #[test]
+    fn what_is_set_aside_counts_until_it_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("transaction-checks");
+        let (log, _) = CheckLog::at(&path).unwrap();
+        log.append(&[(1, checked(1))]).unwrap();
+        log.rotate().unwrap();
+        log.append(&[(2, checked(1))]).unwrap();
+        log.rotate().unwrap();
+        log.append(&[(1, checked(9))]).unwrap();
+        let (_, counts) = CheckLog::at(&path).unwrap();
+        assert_eq!(counts, Counts::from_iter([(1, checked(9)), (2, checked(1))]));
+        log.forget_old().unwrap();
+        let (_, counts) = CheckLog::at(&path).unwrap();
+        assert_eq!(counts, Counts::from_iter([(1, checked(9))]));
     }
 }

@@ -234,6 +234,7 @@ impl Transactions {
             group: half.group,
             topic: half.real_topic,
             checks: 0,
+            asked_at: None,
             copy_of: None,
         });
         true

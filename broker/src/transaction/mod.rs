@@ -29,6 +29,7 @@ pub mod operator;
 mod rebuild;
 mod records;
 mod save;
+mod snapshot;
 pub mod state;
 mod verdicts;
 
@@ -49,6 +50,7 @@ use self::{
     audit::AuditLog,
     check_log::CheckLog,
     save::Saver,
+    snapshot::Snapshot,
     state::{Half, Limits, Rules, State},
 };
 use crate::config::LiveConfig;
@@ -117,26 +119,30 @@ impl Transactions {
     ) -> Result<Self, OpenError> {
         let half = store.queue(records::HALF_TOPIC, records::QUEUE);
         let op = store.queue(records::OP_TOPIC, records::QUEUE);
-        let checks = CheckLog::open(&store)?;
+        let (checks, counts) = CheckLog::open(&store)?;
         let audit = AuditLog::new(&store);
         let now = store.environment().clock.now_ms();
         let settings = config.load();
         let plan = rebuild::Plan {
             saved,
+            snapshot: Snapshot::load(&store, &half, &op),
+            counts,
             timeout_ms: millis(settings.transactions.immunity),
             interval_ms: millis(settings.transactions.check_interval),
             now,
         };
-        let rebuilt = rebuild::rebuild(&store, &half, &op, &checks, &plan, Limits::default());
+        let rebuilt = rebuild::rebuild(&store, &half, &op, &plan, Limits::default());
         for offsets in rebuilt.missing_ops.chunks(512) {
             let body = records::OpBody::of(offsets);
             let class = tenonmq_storage::AppendClass::Settle;
             store.append(&op, &body.record(broker, now), records::OP_TAGS_CODE, class)?;
         }
-        checks.compact(&rebuilt.state)?;
         let saver = Mutex::new(Saver::new(&store));
         let state = Mutex::new(rebuilt.state);
-        Ok(Self { store, config, half, op, state, wake: Notify::new(), checks, audit, saver })
+        let transactions = Self { store, config, half, op, state, wake: Notify::new(), checks, audit, saver };
+        let listed = transactions.take_snapshot()?;
+        transactions.saver.lock().snapshot = listed;
+        Ok(transactions)
     }
 
     /// The queue that half messages are appended to.
@@ -156,6 +162,7 @@ impl Transactions {
             group: properties.get(property::PGROUP).unwrap_or(producer_group),
             topic: properties.get(property::REAL_TOPIC).unwrap_or_default(),
             checks: 0,
+            asked_at: None,
             copy_of: None,
         });
         self.wake_checker(wake);

@@ -147,6 +147,7 @@ impl Transactions {
             group: half.group,
             topic: half.real_topic,
             checks: 0,
+            asked_at: None,
             copy_of: None,
         });
         self.wake_checker(wake);

@@ -5,16 +5,20 @@
 //! appends a half message again for each check; such copies belong together by `UNIQ_KEY`, the newest stands for all.
 //! Rules: `store.md` section 12.
 
-use std::hash::{BuildHasher, BuildHasherDefault};
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, BuildHasherDefault},
+};
 
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use tenonmq_storage::{Queue, Store};
 
 use super::{
     SafeOffsets, Verdict,
-    check_log::CheckLog,
+    check_log::Counts,
     half::immunity_ms,
     records::{HalfRecord, PARKED_TOPIC, QUEUE, op_offsets},
+    snapshot::{Remembered, Snapshot},
     state::{Half, Limits, State},
 };
 
@@ -25,6 +29,10 @@ const PARKED_LOOK_BACK: i64 = 4096;
 pub(super) struct Plan {
     /// Saved offsets of `CID_RMQ_SYS_TRANS` on half and op queue.
     pub(super) saved: (Option<i64>, Option<i64>),
+    /// What was undecided at some moment, if that is known.
+    pub(super) snapshot: Option<Snapshot>,
+    /// Checks since then.
+    pub(super) counts: Counts,
     pub(super) timeout_ms: i64,
     pub(super) interval_ms: i64,
     pub(super) now: i64,
@@ -38,19 +46,14 @@ pub(super) struct Rebuilt {
 }
 
 /// One undecided message while looking for its copies and decisions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Found {
     log_offset: u64,
     stored_at: i64,
-    /// When it was last copied for a check; 0 if never.
-    copied_at: i64,
+    /// When it was last asked about, or copied for a check by Apache; 0 if never.
+    asked_at: i64,
     /// Checks sent, not counting copies made during the immunity.
     checks: u16,
-    immunity_ms: i64,
-    group: String,
-    topic: String,
-    unique_key: Option<String>,
-    is_copy: bool,
 }
 
 /// What is known of all records with one unique key.
@@ -68,20 +71,13 @@ struct Walk<'a> {
     /// Unique keys of parked messages, by hash, with the time of parking.
     parked: FxHashMap<u64, i64>,
     chains: FxHashMap<u64, Chain>,
-    found: FxHashMap<i64, Found>,
+    found: BTreeMap<i64, Found>,
     remembered: Vec<(i64, Verdict)>,
     missing_ops: Vec<i64>,
 }
 
-/// Reads op and half queue from the saved offsets on.
-pub(super) fn rebuild(
-    store: &Store,
-    half: &Queue,
-    op: &Queue,
-    checks: &CheckLog,
-    plan: &Plan,
-    limits: Limits,
-) -> Rebuilt {
+/// Reads op and half queue from the saved offsets, or from the snapshot on.
+pub(super) fn rebuild(store: &Store, half: &Queue, op: &Queue, plan: &Plan, limits: Limits) -> Rebuilt {
     let start = SafeOffsets { half: start(half, plan.saved.0), op: start(op, plan.saved.1) };
     let mut walk = Walk {
         plan,
@@ -89,15 +85,23 @@ pub(super) fn rebuild(
         committed: store.recovery().commits.iter().map(|commit| commit.prepared_offset).collect(),
         parked: parked(store),
         chains: FxHashMap::default(),
-        found: FxHashMap::default(),
+        found: BTreeMap::new(),
         remembered: Vec::new(),
         missing_ops: Vec::new(),
     };
-    each(store, op, start.op, |record| {
-        walk.decided.extend(op_offsets(record.record.body()).filter(|offset| *offset >= start.half));
-    });
-    each(store, half, start.half, |record| walk.meet(record));
-    walk.finish(start, half.max_offset(), checks, limits)
+    let from = plan.snapshot.as_ref().map_or(start, |snapshot| snapshot.next);
+    each(store, op, from.op, |record| walk.decided.extend(op_offsets(record.record.body())));
+    // what lies below the saved half offset was passed by whoever saved it: decided, copied or given up
+    let listed = plan.snapshot.iter().flat_map(|snapshot| &snapshot.pending);
+    for known in listed.filter(|known| known.offset >= start.half) {
+        let entry = half.entry(known.offset).filter(|entry| entry.physical_offset == known.log_offset);
+        let met = entry.and_then(|entry| store.peek(&entry, |record| walk.meet(&HalfRecord::of(*record), Some(known))));
+        if met.is_none() {
+            tracing::error!(half_offset = known.offset, "undecided half message is gone from the log");
+        }
+    }
+    each(store, half, from.half.max(start.half), |record| walk.meet(record, None));
+    walk.finish(store, half, start, limits)
 }
 
 /// Where to start: the saved offset, kept inside the queue; what was never saved starts at the queue's first message.
@@ -137,10 +141,9 @@ fn hash(key: &str) -> u64 {
 }
 
 impl Walk<'_> {
-    /// The next record of the half queue.
-    fn meet(&mut self, half: &HalfRecord<'_>) {
-        let record = &half.record;
-        let offset = record.queue_offset();
+    /// The next record of the half queue, with what a snapshot knows of it.
+    fn meet(&mut self, half: &HalfRecord<'_>, known: Option<&Remembered>) {
+        let offset = half.record.queue_offset();
         let key = half.unique_key.map(hash);
         let is_copy = half.copies_before() > 0;
         let chain = key.filter(|_| is_copy).and_then(|key| self.chains.get(&key)).copied();
@@ -152,7 +155,15 @@ impl Walk<'_> {
         let chain = if decided {
             Chain::Decided
         } else {
-            let found = self.describe(half, is_copy, before);
+            let found = match known {
+                Some(known) => Found {
+                    log_offset: known.log_offset,
+                    stored_at: known.stored_at,
+                    asked_at: known.asked_at,
+                    checks: known.checks,
+                },
+                None => self.describe(half, is_copy, before),
+            };
             self.found.insert(offset, found);
             Chain::Open { newest: offset }
         };
@@ -198,39 +209,39 @@ impl Walk<'_> {
         Found {
             log_offset: record.physical_offset().unsigned_abs(),
             stored_at,
-            copied_at: if is_copy { copied_at } else { 0 },
+            asked_at: if is_copy { copied_at } else { 0 },
             checks,
-            immunity_ms,
-            group: half.group.to_owned(),
-            topic: half.real_topic.to_owned(),
-            unique_key: half.unique_key.map(str::to_owned),
-            is_copy,
         }
     }
 
-    fn finish(self, start: SafeOffsets, end: i64, checks: &CheckLog, limits: Limits) -> Rebuilt {
+    fn finish(self, store: &Store, half: &Queue, start: SafeOffsets, limits: Limits) -> Rebuilt {
         let mut state = State::new(start, limits);
-        let mut found: Vec<_> = self.found.into_iter().collect();
-        found.sort_unstable_by_key(|(offset, _)| *offset);
-        for (offset, found) in found {
-            let known = checks.find(offset, found.log_offset);
-            let times_checked = known.map_or(found.checks, |known| known.checks.max(found.checks));
-            let last_asked = known.map_or(found.copied_at, |known| known.asked_at.max(found.copied_at));
-            let first_check_at = found.stored_at.saturating_add(found.immunity_ms);
-            let due = if times_checked > 0 { last_asked + self.plan.interval_ms } else { first_check_at };
-            state.insert(&Half {
-                offset,
-                log_offset: found.log_offset,
-                stored_at: found.stored_at,
-                first_check_at: due,
-                group: &found.group,
-                topic: &found.topic,
-                checks: times_checked,
-                copy_of: found.unique_key.as_deref().filter(|_| found.is_copy),
-            });
+        for (offset, found) in &self.found {
+            if let Some(entry) = half.entry(*offset) {
+                store.peek(&entry, |record| self.take_up(&mut state, &HalfRecord::of(*record), *offset, *found));
+            }
         }
-        state.know_all_below(end);
+        state.know_all_below(half.max_offset());
         self.remembered.iter().for_each(|(offset, verdict)| state.remember(*offset, *verdict));
         Rebuilt { state, missing_ops: self.missing_ops }
+    }
+
+    fn take_up(&self, state: &mut State, half: &HalfRecord<'_>, offset: i64, found: Found) {
+        let counted = self.plan.counts.get(&offset).filter(|counted| counted.log_offset == found.log_offset);
+        let checks = counted.map_or(found.checks, |counted| counted.checks.max(found.checks));
+        let asked_at = counted.map_or(found.asked_at, |counted| counted.asked_at.max(found.asked_at));
+        let first_check_at = found.stored_at.saturating_add(immunity_ms(half.immunity, self.plan.timeout_ms));
+        let due = if checks > 0 { asked_at.saturating_add(self.plan.interval_ms) } else { first_check_at };
+        state.insert(&Half {
+            offset,
+            log_offset: found.log_offset,
+            stored_at: found.stored_at,
+            first_check_at: due,
+            group: half.group,
+            topic: half.real_topic,
+            checks,
+            asked_at: Some(asked_at).filter(|at| *at > 0 && checks > 0),
+            copy_of: half.unique_key.filter(|_| half.copies_before() > 0),
+        });
     }
 }

@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tenonmq_storage::{ConfigFile, DataVersion, Store};
+use tenonmq_storage::{ConfigFile, DataVersion, FileError, Store};
 
-use super::{SafeOffsets, Transactions};
+use super::{SafeOffsets, Transactions, snapshot::Snapshot};
+
+/// Records in half and op queue after which what is undecided is written down again, so that a start need not read them.
+const SNAPSHOT_AFTER: i64 = 100_000;
+/// Entries listed under one hold of the lock.
+const PAGE: usize = 1024;
 
 /// Saves what changed.
 pub(super) struct Saver {
@@ -13,6 +18,8 @@ pub(super) struct Saver {
     candidate: Option<(SafeOffsets, u64)>,
     /// The first unknown half message when last looked.
     stuck_at: i64,
+    /// Where the last snapshot was taken.
+    pub(super) snapshot: SafeOffsets,
     file: ConfigFile,
     metrics: Metrics,
 }
@@ -38,7 +45,7 @@ impl Saver {
         let parse = |bytes: &[u8]| serde_json::from_slice::<Metrics>(bytes);
         // counts are made anew from the log; only the version goes on
         let metrics = file.load_with(parse).ok().flatten().unwrap_or_default();
-        Self { candidate: None, stuck_at: -1, file, metrics }
+        Self { candidate: None, stuck_at: -1, snapshot: SafeOffsets::default(), file, metrics }
     }
 }
 
@@ -52,7 +59,7 @@ impl Transactions {
         self.take_up_unreported();
         let mut saver = self.saver.lock();
         self.save_metrics(&mut saver);
-        self.compact_checks();
+        self.snapshot_if_behind(&mut saver);
         let flushed = self.store.watermarks().flushed;
         match saver.candidate {
             Some((safe, end)) if end <= flushed => {
@@ -70,8 +77,8 @@ impl Transactions {
     /// The offsets to save at a clean stop, when everything is flushed.
     pub fn final_offsets(&self) -> SafeOffsets {
         self.save_metrics(&mut self.saver.lock());
-        if let Err(error) = self.checks.compact(&self.state.lock()) {
-            tracing::warn!(%error, "check counts not saved");
+        if let Err(error) = self.take_snapshot() {
+            tracing::warn!(%error, "undecided transactions not listed; the next start reads more of the log");
         }
         self.candidate().0
     }
@@ -96,13 +103,40 @@ impl Transactions {
         }
     }
 
-    fn compact_checks(&self) {
-        let state = self.state.lock();
-        if self.checks.is_mostly_old(state.len())
-            && let Err(error) = self.checks.compact(&state)
-        {
-            tracing::warn!(%error, "check counts not compacted");
+    /// Takes a snapshot when a start would have much to read.
+    fn snapshot_if_behind(&self, saver: &mut Saver) {
+        let (half, op) = (self.state.lock().frontier(), self.op.max_offset());
+        let behind = half - saver.snapshot.half + op - saver.snapshot.op;
+        let pending = self.pending() as u64;
+        if behind < SNAPSHOT_AFTER + 2 * pending.cast_signed() && self.checks.entries() < 4096 + 2 * pending {
+            return;
         }
+        match self.take_snapshot() {
+            Ok(next) => saver.snapshot = next,
+            Err(error) => tracing::warn!(%error, "undecided transactions not listed; a start reads more of the log"),
+        }
+    }
+
+    /// Writes down what is undecided. Everybody else goes on meanwhile: what is decided while the list is made has its op
+    /// record behind the place in the op queue that is noted first.
+    pub(super) fn take_snapshot(&self) -> Result<SafeOffsets, FileError> {
+        let op = self.op.max_offset();
+        let half = self.state.lock().frontier();
+        let next = SafeOffsets { half, op };
+        self.checks.rotate()?;
+        let (mut pending, mut from) = (Vec::new(), 0);
+        while from < half {
+            let (page, next) = self.state.lock().page(from, half, PAGE);
+            pending.extend(page);
+            from = next;
+        }
+        if half > 0
+            && let Some(snapshot) = Snapshot::new(&self.half, &self.op, next, pending)
+        {
+            snapshot.save(&self.store)?;
+            self.checks.forget_old()?;
+        }
+        Ok(next)
     }
 
     fn save_metrics(&self, saver: &mut Saver) {

@@ -2,7 +2,7 @@
 
 use std::{ops::Bound, sync::Arc};
 
-use super::{Answer, OPEN, Pending, READY, State};
+use super::{super::snapshot::Remembered, Answer, OPEN, Pending, READY, State};
 
 /// Where an undecided message stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,29 @@ impl State {
     pub fn unresolved(&self, after: Option<i64>) -> impl Iterator<Item = Unresolved> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.pending.range((from, Bound::Unbounded)).map(|(offset, entry)| self.describe(*offset, entry))
+    }
+
+    /// Undecided messages, those that are being decided included, from `from` on and below `end`: at most `limit`, and
+    /// where to go on.
+    pub(in super::super) fn page(&self, from: i64, end: i64, limit: usize) -> (Vec<Remembered>, i64) {
+        let entries = self.pending.range(from..end).take(limit);
+        let mut page: Vec<_> = entries.map(|(offset, entry)| self.remember_entry(*offset, entry)).collect();
+        let next = if page.len() < limit { end } else { page.last().map_or(end, |last| last.offset + 1) };
+        page.extend(
+            self.claims.iter().map(|(claimed, _)| *claimed).filter(|claimed| (from..next).contains(&claimed.offset)),
+        );
+        page.sort_unstable_by_key(|entry| entry.offset);
+        (page, next)
+    }
+
+    pub(super) fn remember_entry(&self, offset: i64, entry: &Pending) -> Remembered {
+        Remembered {
+            offset,
+            log_offset: entry.log_offset,
+            stored_at: entry.stored_at,
+            asked_at: self.asked.get(&offset).map_or(0, |asked| asked.at),
+            checks: entry.checks,
+        }
     }
 
     /// The undecided message at `offset`.

@@ -29,6 +29,7 @@ use smallvec::SmallVec;
 use super::{
     floor::{Floor, SafeOffsets},
     names::{NameId, Names},
+    snapshot::Remembered,
     verdicts::{Verdict, Verdicts},
 };
 
@@ -90,6 +91,8 @@ pub struct Half<'a> {
     pub topic: &'a str,
     /// Checks sent so far.
     pub checks: u16,
+    /// When it was asked about last, by a former run. In milliseconds.
+    pub asked_at: Option<i64>,
     /// Its `UNIQ_KEY`, when it is a copy that Apache's checker appended: decisions may name an older copy.
     pub copy_of: Option<&'a str>,
 }
@@ -155,7 +158,7 @@ pub struct State {
     topics: Names<()>,
     /// Newest copy by `UNIQ_KEY`, for pending messages that Apache's checker has copied.
     copies: FxHashMap<Box<str>, i64>,
-    claims: SmallVec<[(i64, Verdict); 8]>,
+    claims: SmallVec<[(Remembered, Verdict); 4]>,
     verdicts: Verdicts,
     asked: FxHashMap<i64, Asked>,
     /// Open questions in the order in which they lapse: time, offset, number of the check.
@@ -238,6 +241,9 @@ impl State {
         if let Some(key) = half.copy_of {
             self.copies.insert(key.into(), half.offset);
         }
+        if let Some(at) = half.asked_at {
+            self.asked.insert(half.offset, Asked { at, whom: None });
+        }
         self.due.insert((entry.due, half.offset));
         let wake = entry.due < self.sleeping_until;
         self.pending.insert(half.offset, entry);
@@ -267,7 +273,8 @@ impl State {
         {
             return Decision::First(self.claim(newest, named, verdict, entry));
         }
-        let being_decided = self.claims.iter().find(|(offset, _)| *offset == named).map(|(_, verdict)| *verdict);
+        let being_decided =
+            self.claims.iter().find(|(claimed, _)| claimed.offset == named).map(|(_, verdict)| *verdict);
         match being_decided.or_else(|| self.verdicts.get(named)) {
             Some(before) if before == verdict => Decision::Repeat,
             Some(before) => Decision::Contradiction(before),
@@ -324,7 +331,7 @@ impl State {
     /// Offsets that may be saved for `CID_RMQ_SYS_TRANS`; see [`Floor::safe`].
     pub fn safe_offsets(&mut self, op_end: i64) -> SafeOffsets {
         let first = self.pending.first_key_value().map(|(offset, _)| *offset);
-        let claimed = self.claims.iter().map(|(offset, _)| *offset).min();
+        let claimed = self.claims.iter().map(|(claimed, _)| claimed.offset).min();
         let oldest = match (first, claimed) {
             (Some(first), Some(claimed)) => Some(first.min(claimed)),
             (first, claimed) => first.or(claimed),
@@ -387,12 +394,13 @@ impl State {
             self.release_question(entry.group);
         }
         entry.flags &= !(READY | OPEN);
-        self.claims.push((offset, verdict));
+        let remembered = self.remember_entry(offset, &entry);
+        self.claims.push((remembered, verdict));
         Claim { offset, named, log_offset: entry.log_offset, checks: entry.checks, verdict, entry }
     }
 
     fn unclaim(&mut self, offset: i64) {
-        if let Some(at) = self.claims.iter().position(|(claimed, _)| *claimed == offset) {
+        if let Some(at) = self.claims.iter().position(|(claimed, _)| claimed.offset == offset) {
             self.claims.swap_remove(at);
         }
     }

@@ -215,6 +215,7 @@ fn insert(state: &mut State, offset: i64, message: &Message) {
         group: GROUPS[message.group],
         topic: "paid",
         checks: message.checks,
+        asked_at: None,
         copy_of: None,
     });
 }

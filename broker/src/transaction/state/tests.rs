@@ -69,6 +69,7 @@ fn half_of(group: &str, offset: i64, stored_at: i64) -> Half<'_> {
         group,
         topic: "paid",
         checks: 0,
+        asked_at: None,
         copy_of: None,
     }
 }

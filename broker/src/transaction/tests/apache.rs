@@ -103,6 +103,7 @@ fn the_whole_history_gives_the_same_as_the_saved_offsets() {
     for variant in ["clean", "killed"] {
         let mut bench = golden(variant);
         bench.kill();
+        bench.forget_own_files();
         bench.saved(None);
         bench.start();
         let pending: Vec<_> = bench.transactions().unresolved(None, 9).iter().map(|found| found.state.offset).collect();

@@ -173,6 +173,15 @@ impl Bench {
         *self.around.store.lock() = None;
     }
 
+    /// Removes what Apache has no file for: all of it can be done without.
+    pub(super) fn forget_own_files(&self) {
+        std::fs::remove_dir_all(self.root().join("tenonmq")).expect("our folder");
+    }
+
+    pub(super) fn pending(&self) -> Vec<i64> {
+        self.transactions().unresolved(None, 1000).iter().map(|found| found.state.offset).collect()
+    }
+
     pub(super) fn restart(&mut self) {
         self.stop();
         self.start();

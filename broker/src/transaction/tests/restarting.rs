@@ -1,5 +1,3 @@
-use tenonmq_storage::AppendClass;
-
 use super::{
     super::{EndRefused, Ended, SafeOffsets, Verdict::*},
     bench::*,
@@ -160,7 +158,76 @@ fn offsets_that_are_ahead_of_the_data_do_no_harm() {
 }
 
 #[test]
-fn settling_goes_on_when_ordinary_sends_are_refused() {
-    // commit, rollback and op records are appended as work that settles what is open
-    assert_ne!(AppendClass::Send, AppendClass::Settle);
+fn with_and_without_our_own_files_a_start_finds_the_same_undecided() {
+    let mut bench = Bench::started();
+    let mut open: Vec<Sent> = Vec::new();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64; // a fixed seed of a xorshift generator
+    for round in 0..12 {
+        for n in 0..40 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            match random % 5 {
+                0 | 1 => open.push(bench.half(&n.to_string())),
+                2 | 3 if !open.is_empty() => {
+                    let half = open.remove((random >> 8) as usize % open.len());
+                    let verdict = if random & 16 == 0 { Committed } else { RolledBack };
+                    bench.end(half, verdict).unwrap();
+                }
+                _ => {
+                    bench.advance(SECOND);
+                    bench.check();
+                    if let Some(offsets) = bench.transactions().persist() {
+                        bench.saved(Some(offsets));
+                    }
+                }
+            }
+        }
+        let expected: Vec<i64> = open.iter().map(|half| half.half_offset).collect();
+        if round % 2 == 0 {
+            bench.stop();
+        } else {
+            bench.kill();
+        }
+        if round % 3 == 0 {
+            bench.forget_own_files();
+        }
+        bench.start();
+        assert_eq!(bench.pending(), expected, "round {round}");
+    }
+}
+
+#[test]
+fn what_apache_saved_beyond_our_list_counts() {
+    let mut bench = Bench::started();
+    let halves: Vec<_> = (0..4).map(|n| bench.half(&n.to_string())).collect();
+    bench.stop();
+    bench.saved(Some(SafeOffsets { half: 2, op: 0 })); // Apache gave up the first two, which leaves no op record
+    bench.start();
+    assert_eq!(bench.pending(), [2, 3]);
+    assert_eq!(bench.end(halves[3], Committed).unwrap(), Ended::Decided);
+}
+
+#[test]
+fn a_damaged_list_is_not_believed() {
+    let mut bench = Bench::started();
+    bench.half("a");
+    bench.stop();
+    std::fs::write(bench.root().join("tenonmq/transaction-pending"), b"nonsense").unwrap();
+    std::fs::write(bench.root().join("tenonmq/transaction-checks"), b"nonsense").unwrap();
+    bench.start();
+    assert_eq!(bench.pending(), [0]);
+}
+
+#[test]
+fn check_counts_survive_two_restarts() {
+    let mut bench = Bench::started();
+    bench.half("a");
+    bench.advance(6 * SECOND);
+    bench.check();
+    bench.restart();
+    bench.restart();
+    let found = bench.transactions().find(0).unwrap();
+    assert_eq!((found.state.checks, found.state.asked_at), (1, Some(NOON + 6 * SECOND)));
+    assert_eq!(found.state.due_at, NOON + 36 * SECOND);
 }
