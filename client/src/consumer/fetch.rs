@@ -29,8 +29,10 @@ pub(super) struct Fetch<'a> {
     pub(super) hold: Duration,
     /// Version of the subscription that the group registered.
     pub(super) version: i64,
-    /// A filter of this pull's own, instead of the registered one.
-    pub(super) filter: Option<&'a Filter>,
+    /// Which messages to bring.
+    pub(super) filter: &'a Filter,
+    /// Whether the filter travels with the pull, because the group registered none.
+    pub(super) own_filter: bool,
 }
 
 /// What the broker said of a queue.
@@ -69,7 +71,7 @@ pub(super) async fn fetch(
     what: &Fetch<'_>,
 ) -> Result<Fetched, Error> {
     let address = route.reader(&what.queue.broker_name, broker_id)?;
-    let expression = what.filter.map(Filter::expression);
+    let expression = what.own_filter.then(|| what.filter.expression());
     let mut flags = 0;
     if !what.hold.is_zero() {
         flags |= PullFlags::SUSPEND;
@@ -88,7 +90,7 @@ pub(super) async fn fetch(
         suspend_timeout_millis: what.hold.as_millis() as i64,
         subscription: expression.as_deref(),
         sub_version: what.version,
-        expression_type: Some(what.filter.map_or("TAG", Filter::kind)),
+        expression_type: Some(what.filter.kind()),
         broker_name: Some(&what.queue.broker_name),
         ..PullMessage::default()
     };

@@ -202,7 +202,8 @@ impl PullConsumer {
             max_messages: self.batch,
             hold: self.hold,
             version: 0,
-            filter: Some(&self.filter),
+            filter: &self.filter,
+            own_filter: true,
         };
         let fetched = fetch(&self.session, &route, position.broker_id, &what).await?;
         let next = Position { next: Some(fetched.next), broker_id: fetched.suggested };

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::{
+    Filter,
     dispatch::Delivery,
     fetch::{Fetch, Fetched, PullStatus, fetch},
     members::move_offset,
@@ -62,7 +63,8 @@ async fn pull_once(member: &Member, held: &ProcessQueue, broker_id: i64) -> Resu
         max_messages: member.settings.batch,
         hold: member.settings.long_poll,
         version: subscription.map_or(0, |s| s.version()),
-        filter: None,
+        filter: subscription.map_or(&Filter::All, |s| &s.filter),
+        own_filter: false,
     };
     fetch(&member.session, &route, broker_id, &what).await
 }
