@@ -58,6 +58,7 @@ fn build(read: &Reader<'_>) -> Result<Config> {
             flush_interval: read.millis("flushConsumerOffsetInterval", 1)?,
             server_side_reset: read.flag("useServerSideResetOffset")?,
             version_step: read.number("consumerOffsetUpdateVersionStep", 1..=i64::MAX as u64)?,
+            max: read.number("consumerOffsetsMax", 1..=1_000_000_000)?,
         },
         clients: clients(read)?,
         remoting: remoting(read)?,
@@ -158,6 +159,7 @@ fn topics(read: &Reader<'_>) -> Result<Topics> {
     Ok(Topics {
         auto_create: read.flag("autoCreateTopicEnable")?,
         auto_create_groups: read.flag("autoCreateSubscriptionGroup")?,
+        max_groups: read.number("subscriptionGroupsMax", 1..=100_000_000)?,
         default_queues: read.number("defaultTopicQueueNums", 1..=65_535)?,
         cluster_topic: read.flag("clusterTopicEnable")?,
         broker_topic: read.flag("brokerTopicEnable")?,
@@ -246,6 +248,10 @@ fn transactions(read: &Reader<'_>) -> Result<Transactions> {
 
 fn clients(read: &Reader<'_>) -> Result<Clients> {
     Ok(Clients {
+        max_groups: read.number("clientGroupsMax", 1..=100_000_000)?,
+        max_groups_per_connection: read.number("clientGroupsPerConnectionMax", 1..=100_000_000)?,
+        max_subscriptions_per_group: read.number("clientSubscriptionsPerGroupMax", 1..=100_000_000)?,
+        max_locks: read.number("queueLocksMax", 1..=100_000_000)?,
         expiry: read.millis("channelExpiredTimeout", 1)?,
         subscription_expiry: read.millis("subscriptionExpiredTimeout", 1)?,
         notify_changes: read.flag("notifyConsumerIdsChangedEnable")?,

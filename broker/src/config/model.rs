@@ -130,6 +130,8 @@ pub struct Topics {
     pub auto_create: bool,
     /// `autoCreateSubscriptionGroup`, default true.
     pub auto_create_groups: bool,
+    /// `subscriptionGroupsMax`, default 100 000: subscription groups that may exist. Read at start.
+    pub max_groups: usize,
     /// `defaultTopicQueueNums`, default 8: queues of `TBW102` and upper bound for auto-created topics.
     pub default_queues: u32,
     /// `clusterTopicEnable`, default true: writable topic with the cluster's name.
@@ -253,11 +255,21 @@ pub struct Offsets {
     pub server_side_reset: bool,
     /// `consumerOffsetUpdateVersionStep`, default 500: commits per step of the table's version.
     pub version_step: u64,
+    /// `consumerOffsetsMax`, default 2 000 000: queues with an offset, counted for each group. Read at start.
+    pub max: usize,
 }
 
 /// Connected clients and their groups.
 #[derive(Debug, Clone)]
 pub struct Clients {
+    /// `clientGroupsMax`, default 100 000: consumer groups with members, and as many producer groups. Read at start.
+    pub max_groups: usize,
+    /// `clientGroupsPerConnectionMax`, default 1 000: groups of each kind that one connection may be in. Read at start.
+    pub max_groups_per_connection: usize,
+    /// `clientSubscriptionsPerGroupMax`, default 10 000: topics that one group may subscribe to. Read at start.
+    pub max_subscriptions_per_group: usize,
+    /// `queueLocksMax`, default 1 000 000: queue locks of all groups. Read at start.
+    pub max_locks: usize,
     /// `channelExpiredTimeout`, in milliseconds, default 120 s without a heartbeat.
     pub expiry: Duration,
     /// `subscriptionExpiredTimeout`, in milliseconds, default 600 s.

@@ -24,9 +24,6 @@ use super::{
 };
 use crate::config::LiveConfig;
 
-/// Groups that the table may hold, unless told otherwise.
-pub const DEFAULT_GROUP_LIMIT: usize = 100_000;
-
 /// Groups that every broker has.
 pub const BUILT_IN_GROUPS: [&str; 8] = [
     "TOOLS_CONSUMER",
@@ -72,8 +69,10 @@ impl Groups {
     /// The file and its backup exist and neither can be read.
     pub fn load(file: ConfigFile, config: Arc<LiveConfig>, clock: Clock) -> Result<Self, LoadError> {
         let stored: SubscriptionGroupTable = super::load_json(&file)?.unwrap_or_default();
+        let needed = stored.subscription_group_table.len() + BUILT_IN_GROUPS.len();
+        let limit = config.load().topics.max_groups.max(needed);
         let groups = Self {
-            table: SnapshotMap::with_limit(DEFAULT_GROUP_LIMIT.max(stored.subscription_group_table.len() + 1_000)),
+            table: SnapshotMap::with_limit(limit),
             forbidden: ArcSwap::from_pointee(stored.forbidden_table),
             versioned: Mutex::new(Versioned { version: stored.data_version, changes: 0 }),
             saved: Mutex::new(0),

@@ -59,6 +59,15 @@ fn a_name_that_is_too_long_empty_or_illegal_is_not_created() {
 }
 
 #[test]
+fn a_full_table_creates_no_further_group_and_still_changes_those_it_has() {
+    let (_root, groups) = empty(&[("subscriptionGroupsMax", "9")]);
+    assert!(groups.find_or_create("billing").is_some());
+    assert!(groups.find_or_create("audit").is_none());
+    assert!(groups.put(group("audit")).is_err());
+    assert_eq!(groups.put(group("billing")), Ok(Change::Unchanged));
+}
+
+#[test]
 fn apaches_file_is_read_and_written_back_with_the_same_content() {
     let before = load(Path::new(GOLDEN), &[]).snapshot();
     assert_eq!((before.data_version.counter, before.data_version.timestamp), (7, 1_795_247_673_912));

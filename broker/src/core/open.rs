@@ -8,7 +8,7 @@ use tenonmq_storage::{ConfigFile, Environment, OpenError, Store, StoreConfig, fs
 use super::{
     Core, LoadError,
     announce::Announcer,
-    clients::Clients,
+    clients::{Clients, Limits},
     clock::Clock,
     groups::Groups,
     identity::Identity,
@@ -17,7 +17,7 @@ use super::{
     waiters::Waiters,
 };
 use crate::{
-    config::{Config, LiveConfig},
+    config::{self, Config, LiveConfig},
     group::queue_lock::QueueLocks,
     offset::{self, Offsets},
     transaction::{self, Transactions},
@@ -65,7 +65,7 @@ impl Core {
         let topics = Topics::load(store.config_file(TOPICS), built_in(&settings, &identity), now_ms)?;
         let groups = Groups::load(store.config_file(GROUPS), Arc::clone(&config), clock.clone())?;
         let offsets = store.config_file(offset::save::FILE_NAME);
-        let offsets = Offsets::load(offsets, settings.offsets.version_step)?;
+        let offsets = Offsets::load(offsets, &settings.offsets)?;
         let saved = transaction::saved_offsets(&offsets);
         let address = identity.get().address;
         let transactions = Transactions::open(store.clone(), Arc::clone(&config), saved, address)?;
@@ -76,8 +76,8 @@ impl Core {
             identity,
             topics,
             groups,
-            clients: Clients::default(),
-            locks: QueueLocks::default(),
+            clients: Clients::new(client_limits(&settings.clients)),
+            locks: QueueLocks::with_limit(settings.clients.max_locks),
             offsets,
             transactions,
             waiters: Waiters::default(),
@@ -95,6 +95,15 @@ fn batch_topics(file: &ConfigFile) -> Result<HashSet<String>, LoadError> {
     };
     let topics = table.topic_config_table.into_iter().filter(|(_, config)| batch(&config.attributes));
     Ok(topics.map(|(name, _)| name).collect())
+}
+
+fn client_limits(settings: &config::Clients) -> Limits {
+    Limits {
+        groups: settings.max_groups,
+        groups_per_connection: settings.max_groups_per_connection,
+        subscriptions_per_group: settings.max_subscriptions_per_group,
+        ..Limits::default()
+    }
 }
 
 fn built_in(settings: &Config, identity: &Identity) -> Vec<tenonmq_protocol::body::TopicConfig> {

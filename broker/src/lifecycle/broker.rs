@@ -19,7 +19,9 @@ use crate::core::Core;
 use crate::core::announce::Announce;
 use crate::core::clock::Clock;
 use crate::core::identity::{Identity, Who};
+use crate::group;
 use crate::namesrv::{NameServer, Origin, Registrant};
+use crate::offset;
 use crate::remoting::{BrokerDispatch, Server};
 use crate::route::address::{Advertised, Candidates};
 use crate::route::{Registrar, TopicSource};
@@ -36,6 +38,7 @@ pub(super) struct BrokerRole {
     registrar: Arc<Registrar>,
     registering: Part,
     serving: Part,
+    keeping: Part,
 }
 
 impl BrokerRole {
@@ -59,6 +62,11 @@ impl BrokerRole {
         serving.spawn(|stop| async move { on_main.run(vec![main], stop).await });
         serving.spawn(|stop| async move { on_fast.run(vec![fast], stop).await });
 
+        let mut keeping = Part::new();
+        keeping.spawn(|stop| group::keep_alive(core.clone(), stop));
+        keeping.spawn(|stop| group::keep_saved(core.clone(), stop));
+        keeping.spawn(|stop| offset::keep_saved(core.clone(), stop));
+
         let registrar = registrar(&core, &advertised, &settings, embedded);
         core.announcer.set(ToNameServers(Arc::downgrade(&registrar)));
         if timeout(REGISTER_AT_START, registrar.register_all()).await.is_err() {
@@ -67,7 +75,7 @@ impl BrokerRole {
         let mut registering = Part::new();
         let repeating = registrar.clone();
         registering.spawn(|stop| async move { repeating.run(stop).await });
-        Ok(Self { core, advertised, registrar, registering, serving })
+        Ok(Self { core, advertised, registrar, registering, serving, keeping })
     }
 
     pub(super) fn advertised(&self) -> &Advertised {
@@ -83,6 +91,7 @@ impl BrokerRole {
         self.registering.stop().await;
         self.registrar.unregister(UNREGISTER_AT_STOP).await;
         self.serving.stop().await;
+        self.keeping.stop().await; // saves what the last requests changed
         let core = self.core;
         match spawn_blocking(move || core.store.shutdown()).await {
             Ok(Ok(())) => {}

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tenonmq_protocol::body::{ConsumerOffsets, DataVersion, json};
 use tenonmq_storage::{ConfigFile, FileError};
 
-use super::table::{DEFAULT_OFFSET_LIMIT, Offsets};
-use crate::core::LoadError;
+use super::table::Offsets;
+use crate::{config, core::LoadError};
 
 /// Name of the file below `config/`.
 pub const FILE_NAME: &str = "consumerOffset.json";
@@ -34,18 +34,19 @@ struct Stepped {
 }
 
 impl Offsets {
-    /// The table of `config/consumerOffset.json`. `version_step` is `consumerOffsetUpdateVersionStep`.
+    /// The table of `config/consumerOffset.json`. What it already holds may exceed
+    /// the limit.
     ///
     /// Keys that are not `topic@group` are left out, and the log names them.
     ///
     /// # Errors
     /// The file and its backup exist and neither can be read.
-    pub fn load(file: ConfigFile, version_step: u64) -> Result<Self, LoadError> {
+    pub fn load(file: ConfigFile, settings: &config::Offsets) -> Result<Self, LoadError> {
         let stored: Option<ConsumerOffsets> = crate::core::load_json(&file)?;
         let existed = stored.is_some();
         let stored = stored.unwrap_or_default();
         let entries = stored.offset_table.values().map(BTreeMap::len).sum::<usize>();
-        let mut offsets = Self::with_limit(DEFAULT_OFFSET_LIMIT.max(entries.saturating_mul(2)));
+        let mut offsets = Self::with_limit(settings.max.max(entries));
         for (key, queues) in &stored.offset_table {
             let Some((topic, group)) = key.split_once(SEPARATOR).filter(|(_, group)| !group.contains(SEPARATOR)) else {
                 tracing::warn!(key, "an entry of consumerOffset.json is not of a topic and a group; left out");
@@ -60,7 +61,7 @@ impl Offsets {
             file,
             saved_changes: Mutex::new(existed.then_some(0)),
             version: Mutex::new(Stepped { version: stored.data_version, steps: 0 }),
-            step: version_step.max(1),
+            step: settings.version_step.max(1),
         });
         Ok(offsets)
     }

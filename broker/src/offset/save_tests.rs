@@ -10,13 +10,17 @@ fn file(root: &Path) -> ConfigFile {
     ConfigFile::new(Arc::new(RealFs), root, FILE_NAME)
 }
 
+fn load(file: ConfigFile) -> Result<Offsets, LoadError> {
+    Offsets::load(file, &crate::remoting::testing::config(&[]).load().offsets)
+}
+
 fn read(root: &Path) -> String {
     String::from_utf8(RealFs.read(&root.join("config").join(FILE_NAME)).unwrap()).unwrap()
 }
 
 #[test]
 fn apaches_file_is_read_entry_by_entry() {
-    let offsets = Offsets::load(file(Path::new(GOLDEN)), 500).unwrap();
+    let offsets = load(file(Path::new(GOLDEN))).unwrap();
     assert_eq!(offsets.of_topic("CG_normal", "T_normal"), [(0, 8), (1, 6), (2, 5), (3, 5)]);
     assert_eq!(offsets.get("CG_retry", "%RETRY%CG_retry", 0), Some(1));
     assert_eq!(offsets.get("CID_RMQ_SYS_TRANS", "RMQ_SYS_TRANS_HALF_TOPIC", 0), Some(12));
@@ -27,7 +31,7 @@ fn apaches_file_is_read_entry_by_entry() {
 #[test]
 fn what_is_written_from_apaches_file_says_the_same() {
     let root = tempfile::tempdir().unwrap();
-    let mut offsets = Offsets::load(file(Path::new(GOLDEN)), 500).unwrap();
+    let mut offsets = load(file(Path::new(GOLDEN))).unwrap();
     offsets.file.as_mut().unwrap().file = file(root.path());
     *offsets.file.as_ref().unwrap().saved_changes.lock() = None;
     offsets.save(1).unwrap();
@@ -48,12 +52,12 @@ fn what_is_written_from_apaches_file_says_the_same() {
 #[test]
 fn offsets_survive_a_restart_and_reset_marks_and_pull_offsets_do_not() {
     let root = tempfile::tempdir().unwrap();
-    let offsets = Offsets::load(file(root.path()), 500).unwrap();
+    let offsets = load(file(root.path())).unwrap();
     offsets.commit("billing", "orders", 0, 7);
     offsets.note_pull("billing", "orders", 1, 9);
     offsets.reset("billing", "orders", 2, 3);
     offsets.save(1).unwrap();
-    let again = Offsets::load(file(root.path()), 500).unwrap();
+    let again = load(file(root.path())).unwrap();
     assert_eq!(again.snapshot(), offsets.snapshot());
     assert!(!again.has_reset("billing", "orders", 2));
     assert_eq!(again.pulled("billing", "orders", 1), None);
@@ -62,7 +66,7 @@ fn offsets_survive_a_restart_and_reset_marks_and_pull_offsets_do_not() {
 #[test]
 fn a_table_that_has_not_changed_is_not_written_again() {
     let root = tempfile::tempdir().unwrap();
-    let offsets = Offsets::load(file(root.path()), 500).unwrap();
+    let offsets = load(file(root.path())).unwrap();
     offsets.commit("billing", "orders", 0, 7);
     offsets.save(1).unwrap();
     RealFs.write(&root.path().join("config").join(FILE_NAME), b"{}").unwrap();
@@ -76,7 +80,7 @@ fn a_table_that_has_not_changed_is_not_written_again() {
 #[test]
 fn the_version_takes_a_step_for_every_five_hundred_commits() {
     let root = tempfile::tempdir().unwrap();
-    let offsets = Offsets::load(file(root.path()), 500).unwrap();
+    let offsets = load(file(root.path())).unwrap();
     let mut commits = 0;
     let mut commit_to = |total: i64| {
         for offset in commits..total {
@@ -95,7 +99,7 @@ fn the_version_takes_a_step_for_every_five_hundred_commits() {
 #[test]
 fn an_empty_table_is_written_as_apache_writes_it() {
     let root = tempfile::tempdir().unwrap();
-    Offsets::load(file(root.path()), 500).unwrap().save(1).unwrap();
+    load(file(root.path())).unwrap().save(1).unwrap();
     let compact: String = read(root.path()).split_whitespace().collect();
     let version = r#"{"counter":0,"stateVersion":0,"timestamp":0}"#;
     assert_eq!(compact, format!(r#"{{"dataVersion":{version},"groupTopicMap":{{}},"offsetTable":{{}}}}"#));
@@ -106,7 +110,7 @@ fn keys_without_a_topic_and_a_group_are_left_out() {
     let root = tempfile::tempdir().unwrap();
     let text = br#"{"offsetTable":{"orders":{0:1},"a@b@c":{0:2},"orders@billing":{0:3}}}"#;
     file(root.path()).save(text).unwrap();
-    let offsets = Offsets::load(file(root.path()), 500).unwrap();
+    let offsets = load(file(root.path())).unwrap();
     assert_eq!(offsets.len(), 1);
     assert_eq!(offsets.get("billing", "orders", 0), Some(3));
 }
@@ -115,5 +119,5 @@ fn keys_without_a_topic_and_a_group_are_left_out() {
 fn a_file_and_backup_that_cannot_be_read_stop_the_start() {
     let root = tempfile::tempdir().unwrap();
     file(root.path()).save(b"[broken").unwrap();
-    assert!(Offsets::load(file(root.path()), 500).is_err());
+    assert!(load(file(root.path())).is_err());
 }

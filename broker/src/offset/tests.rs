@@ -82,6 +82,18 @@ async fn a_commit_under_a_reset_mark_is_ignored_with_success() {
 }
 
 #[tokio::test]
+async fn a_commit_that_finds_no_room_is_told_to_come_back() {
+    let (broker, peer) = (TestBroker::with(&[("consumerOffsetsMax", "1")]), Peer::new(1));
+    broker.topic("orders", 1);
+    broker.topic("refunds", 1);
+    broker.core.groups.find_or_create("billing").unwrap();
+    assert_eq!(broker.ask(&peer, &update("billing", "orders", 1)).await.code, 0);
+    let answer = broker.ask(&peer, &update("billing", "refunds", 1)).await;
+    assert_eq!(refusal(&answer), (2, "the table of consumer offsets is full"));
+    assert_eq!(broker.ask(&peer, &update("billing", "orders", 2)).await.code, 0);
+}
+
+#[tokio::test]
 async fn a_new_group_starts_at_zero_while_the_first_message_is_recent() {
     let (broker, peer) = (TestBroker::new(), Peer::new(1));
     broker.topic("orders", 1);

@@ -8,12 +8,18 @@ use super::{Key, key};
 pub(super) const KEYS: &[Key] = &[
     key("advertisedAddressCheckTimeoutMillis", Int, Fixed("1000")),
     key("brokerEnable", Bool, Fixed("true")),
+    key("clientGroupsMax", Int, Fixed("100000")),
+    key("clientGroupsPerConnectionMax", Int, Fixed("1000")),
+    key("clientSubscriptionsPerGroupMax", Int, Fixed("10000")),
+    key("consumerOffsetsMax", Int, Fixed("2000000")),
     key("namesrvBindAddress", Text, Unset),
     key("namesrvEnable", Choice(&["auto", "true", "false"]), Fixed("auto")),
     key("namesrvListenPort", Int, Fixed("9876")),
+    key("queueLocksMax", Int, Fixed("1000000")),
     key("remotingFrameMaxLength", Int, Fixed("16777216")),
     key("remotingMaxConnections", Int, Fixed("20000")),
     key("remotingOutboxMaxBytes", Long, Fixed("67108864")),
     key("remotingWorkerThreads", Int, Fixed("0")),
     key("shutdownTimeoutMillis", Int, Fixed("5000")),
+    key("subscriptionGroupsMax", Int, Fixed("100000")),
 ];
