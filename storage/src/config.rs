@@ -100,6 +100,10 @@ pub struct StoreConfig {
     pub retention: RetentionConfig,
     /// Whether recovery checks body checksums (`checkCRCOnRecover`). Default true.
     pub check_crc: bool,
+    /// Whether each record gets a checksum over all of it, besides that over its body (`enabledAppendPropCRC`). Default false.
+    pub record_crc: bool,
+    /// Whether recovery goes by that checksum and takes a record without one for damaged (`forceVerifyPropCRC`). Default false.
+    pub verify_record_crc: bool,
     /// Bytes ahead of the writer whose pages are brought into memory. Default 64 MiB; 0 for none.
     pub populate_ahead: u64,
     /// Bytes set aside on disk for commits, rollbacks and offsets when the disk is full. Default 8 MiB.
@@ -129,6 +133,8 @@ impl StoreConfig {
             checkpoint_interval: Duration::from_secs(1),
             retention: RetentionConfig::default(),
             check_crc: true,
+            record_crc: false,
+            verify_record_crc: false,
             populate_ahead: 64 << 20,
             reserve_bytes: 8 << 20,
             delay_levels_ms: default_delay_levels(),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::checkpoint::Checkpoint;
-use crate::commit_log::{Allocator, CommitLog, RecoveryReport, ReserveFile, SegmentFiles, Start, recover};
+use crate::commit_log::{Allocator, Checks, CommitLog, RecoveryReport, ReserveFile, SegmentFiles, Start, recover};
 use crate::config::StoreConfig;
 use crate::consume_queue::entry::Entry;
 use crate::consume_queue::table::QueueTable;
@@ -69,9 +69,9 @@ pub(crate) fn open(config: StoreConfig, env: Environment) -> Result<Parts, OpenE
         None => Start::First,
     };
     let dispatcher = Dispatcher::new(Arc::clone(&queues), config.delay_levels_ms.clone());
-    let recovered = recover(&files, loaded, start, config.check_crc, &mut report, |record, offset| {
-        dispatcher.dispatch(record, offset)
-    })?;
+    let checks = Checks { body: config.check_crc, record: config.verify_record_crc };
+    let recovered =
+        recover(&files, loaded, start, checks, &mut report, |record, offset| dispatcher.dispatch(record, offset))?;
     queues.truncate(recovered.end)?;
     if index.last_offset().is_some_and(|last| last >= recovered.end) {
         index.truncate(recovered.end)?;

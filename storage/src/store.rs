@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tenonmq_protocol::message::properties::names;
+use tenonmq_protocol::message::record::reserve_properties_crc;
 use tenonmq_protocol::message::{NewRecord, Properties, RecordView, SysFlag};
 
 use crate::checkpoint::Checkpoint;
@@ -152,7 +153,7 @@ impl Store {
         class: AppendClass,
     ) -> Result<Appended, AppendError> {
         let mut appended = None;
-        self.append_items(&[(queue, *record, tags_code)], 1, class, |place| appended = Some(place))?;
+        self.append_items(&[(queue, *record, tags_code)], class, |place| appended = Some(place))?;
         appended.ok_or(AppendError::Empty)
     }
 
@@ -164,7 +165,7 @@ impl Store {
         class: AppendClass,
     ) -> Result<SmallVec<[Appended; 2]>, AppendError> {
         let mut appended = SmallVec::with_capacity(items.len());
-        self.append_items(items, 1, class, |place| appended.push(place))?;
+        self.append_items(items, class, |place| appended.push(place))?;
         Ok(appended)
     }
 
@@ -187,24 +188,43 @@ impl Store {
         let sys_flag = record.sys_flag | SysFlag::INNER_BATCH | SysFlag::NEED_UNWRAP;
         let record = NewRecord { properties: &encoded, sys_flag, ..*record };
         let mut appended = None;
-        let result = self.log().append(&[(queue, record, 0)], count.max(1), class, |place| appended = Some(place));
-        self.count_refusal(result)?;
+        self.append_locked(&[(queue, record, 0)], count.max(1), class, |place| appended = Some(place))?;
         appended.ok_or(AppendError::Empty)
     }
 
     fn append_items(
         &self,
         items: &[(&Queue, NewRecord<'_>, i64)],
-        batch: u16,
         class: AppendClass,
         place: impl FnMut(Appended),
     ) -> Result<(), AppendError> {
         let holds_batches = items.iter().any(|(queue, _, _)| queue.kind() == QueueKind::Batch);
         let _base_stays = holds_batches.then(|| self.0.batch_append.lock());
-        self.count_refusal(self.log().append(items, batch, class, place))
+        self.append_locked(items, 1, class, place)
     }
 
-    fn count_refusal(&self, result: Result<(), AppendError>) -> Result<(), AppendError> {
+    fn append_locked(
+        &self,
+        items: &[(&Queue, NewRecord<'_>, i64)],
+        batch: u16,
+        class: AppendClass,
+        place: impl FnMut(Appended),
+    ) -> Result<(), AppendError> {
+        let result = if self.parts().config.record_crc {
+            let room = |(_, record, _): &(&Queue, NewRecord<'_>, i64)| {
+                let mut properties = record.properties.to_vec();
+                reserve_properties_crc(&mut properties);
+                properties
+            };
+            let properties: Vec<_> = items.iter().map(room).collect();
+            let with_room = items.iter().zip(&properties).map(|((queue, record, tags_code), properties)| {
+                (*queue, NewRecord { properties, ..*record }, *tags_code)
+            });
+            let items: Vec<_> = with_room.collect();
+            self.log().append(&items, batch, class, place)
+        } else {
+            self.log().append(items, batch, class, place)
+        };
         if result.is_err() {
             self.0.refused.fetch_add(1, Ordering::Relaxed);
         }

@@ -10,7 +10,7 @@
 //! They hold parts of the store and never the store itself, so that dropping it ends them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub(crate) struct Keeper {
     gate: Arc<Gate>,
     last: Mutex<Last>,
     asked: AtomicU32,
+    /// An operator asked since the last look.
+    asked_now: AtomicBool,
     /// Start of the log when the queues were cleaned last.
     cleaned_to: AtomicU64,
     stop: Mutex<bool>,
@@ -81,6 +83,7 @@ impl Keeper {
             gate: Arc::clone(&parts.gate),
             last: Mutex::new(last),
             asked: AtomicU32::new(0),
+            asked_now: AtomicBool::new(false),
             cleaned_to: AtomicU64::new(parts.log.min()),
             stop: Mutex::new(false),
             stopped: Condvar::new(),
@@ -90,7 +93,7 @@ impl Keeper {
     /// Removes expired files in the next rounds, whatever the hour.
     pub(crate) fn ask_cleaning(&self) {
         self.asked.store(ROUNDS_WHEN_ASKED, Ordering::Relaxed);
-        self.last.lock().retention = 0;
+        self.asked_now.store(true, Ordering::Release);
     }
 
     /// Does what is due by the clock.
@@ -113,7 +116,8 @@ impl Keeper {
         if due(&mut last.checkpoint, millis(self.config.checkpoint_interval)) {
             self.log_failure(self.indexer.save_note().and_then(|()| self.checkpoint.save()));
         }
-        if due(&mut last.retention, millis(self.config.retention.interval)) {
+        let asked_now = self.asked_now.swap(false, Ordering::Acquire);
+        if due(&mut last.retention, millis(self.config.retention.interval)) || asked_now {
             self.clean(now);
         }
         if due(&mut last.idle, CLOSE_IDLE_MS) {

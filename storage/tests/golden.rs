@@ -81,7 +81,9 @@ fn a_directory_that_apache_was_killed_over_opens_with_all_in_it() {
 
 #[test]
 fn a_directory_with_queue_extensions_and_record_checksums_opens_with_all_in_it() {
-    let (_dir, config) = golden("ext");
+    let (_dir, mut config) = golden("ext");
+    config.record_crc = true;
+    config.verify_record_crc = true;
     let store = Store::open(config, quiet()).expect("the store opens");
     assert_every_record_is_there("ext", &store);
     assert_every_entry_is_there("ext", &store);

@@ -274,3 +274,25 @@ fn a_copy_of_a_running_directory_opens() {
     let copied = Store::open(small(copy.path()), common::quiet()).expect("the copy opens");
     assert_filled(&copied, 50);
 }
+
+#[test]
+fn with_a_checksum_over_the_whole_record_any_flipped_bit_of_it_is_found() {
+    let bench = Bench::new();
+    let config = StoreConfig { record_crc: true, verify_record_crc: true, ..bench.config() };
+    let open = || Store::open(config.clone(), bench.env()).expect("the store opens");
+    let store = open();
+    fill(&store, 9);
+    store.shutdown().expect("a clean stop");
+    drop(store);
+    std::fs::remove_dir_all(bench.root().join("consumequeue")).expect("removal");
+    let store = open();
+    assert_filled(&store, 9);
+    let last = store.queue("T", 2).entry(2).expect("the last entry");
+    drop(store);
+    let path = bench.root().join("commitlog/00000000000000000000");
+    let mut bytes = std::fs::read(&path).expect("the log");
+    bytes[last.physical_offset as usize + 40] ^= 1; // the time of birth, which nothing else guards
+    std::fs::write(&path, &bytes).expect("a write");
+    let store = open();
+    assert_eq!(store.recovery().cut_at, Some(last.physical_offset));
+}

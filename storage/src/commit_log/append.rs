@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
-use tenonmq_protocol::message::record::{BLANK_LEN, MAX_PROPERTIES, encode_blank};
+use tenonmq_protocol::message::record::{BLANK_LEN, MAX_PROPERTIES, encode_blank, fill_properties_crc};
 use tenonmq_protocol::message::{Assigned, NewRecord, SysFlag, TransactionType};
 
 use super::{CommitLog, Segment};
@@ -152,6 +152,9 @@ impl CommitLog {
             let queue_offset = next_queue_offset(items, &placed, i, queue, record);
             record
                 .encode(buf, Assigned { queue_offset, physical_offset: physical_offset as i64, store_timestamp: now });
+            if self.limits.record_crc {
+                fill_properties_crc(buf);
+            }
             let size = size as u32; // `check` keeps it below the segment size
             let ticket = Ticket { end: physical_offset + u64::from(size), epoch };
             placed.push(Appended { physical_offset, size, queue_offset, store_timestamp: now, ticket });

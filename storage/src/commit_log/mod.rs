@@ -27,8 +27,8 @@ pub(crate) use self::allocator::{Allocator, ReserveFile};
 pub(crate) use self::append::Tail;
 pub use self::append::{Appended, Permit, Role};
 pub use self::reader::LogReader;
+pub(crate) use self::recovery::{Checks, Start, recover};
 pub use self::recovery::{CommitSeen, RecoveryReport};
-pub(crate) use self::recovery::{Start, recover};
 pub(crate) use self::segment::{Segment, SegmentFiles};
 use crate::clock::Clock;
 use crate::config::StoreConfig;
@@ -65,6 +65,8 @@ struct Limits {
     /// Bytes at the end of a segment that only settling work may use when no next segment can be made.
     reserve: u64,
     populate_ahead: u64,
+    /// Whether records have room for a checksum over all of them.
+    record_crc: bool,
 }
 
 impl CommitLog {
@@ -80,6 +82,7 @@ impl CommitLog {
             max_record: config.max_record(),
             reserve: config.reserve_bytes.min(config.segment_size / 8),
             populate_ahead: config.populate_ahead,
+            record_crc: config.record_crc,
         };
         let progress = Arc::new(Progress::default());
         progress.reset(recovered.end);

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tenonmq_protocol::message::record::PropertiesCrc;
 use tenonmq_protocol::message::{LogItem, RecordError, RecordView, TransactionType};
 
 use super::{Segment, SegmentFiles};
@@ -31,6 +32,24 @@ pub(crate) enum Start {
     Before(i64),
     /// At the first file.
     First,
+}
+
+/// What makes a record count besides its structure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Checks {
+    /// The checksum of its body.
+    pub(crate) body: bool,
+    /// The checksum of all of it, which must be there.
+    pub(crate) record: bool,
+}
+
+impl Checks {
+    fn verify(self, record: &RecordView<'_>) -> Result<(), RecordError> {
+        if self.record && record.properties_crc() != PropertiesCrc::Good {
+            return Err(RecordError::BodyCrc { stored: record.body_crc(), computed: 0 });
+        }
+        if self.body { record.verify_crc() } else { Ok(()) }
+    }
 }
 
 /// A committed message met while walking: its op record may be missing.
@@ -78,12 +97,12 @@ pub(crate) fn recover(
     files: &SegmentFiles,
     loaded: Vec<(u64, LogWriter)>,
     start: Start,
-    check_crc: bool,
+    checks: Checks,
     report: &mut RecoveryReport,
     mut dispatch: impl FnMut(&RecordView<'_>, u64) -> Result<(), FileError>,
 ) -> Result<RecoveredLog, OpenError> {
-    let mut walk = Walk { check_crc, report, last_report: Instant::now(), last_timestamp: 0, last_record: None };
-    let (first, position) = locate(&loaded, start, check_crc);
+    let mut walk = Walk { checks, report, last_report: Instant::now(), last_timestamp: 0, last_record: None };
+    let (first, position) = locate(&loaded, start, checks);
     walk.report.started_at = loaded.get(first).map_or(0, |(base, _)| base + position as u64);
     let mut end = None;
     for (n, (base, writer)) in loaded.iter().enumerate().skip(first) {
@@ -155,7 +174,7 @@ fn settle(
 }
 
 /// Number of the file and position in it at which to start.
-fn locate(loaded: &[(u64, LogWriter)], start: Start, check_crc: bool) -> (usize, usize) {
+fn locate(loaded: &[(u64, LogWriter)], start: Start, checks: Checks) -> (usize, usize) {
     match start {
         Start::First => (0, 0),
         Start::Before(timestamp) => (newest_before(loaded, timestamp), 0),
@@ -164,7 +183,7 @@ fn locate(loaded: &[(u64, LogWriter)], start: Start, check_crc: bool) -> (usize,
             let Some((base, writer)) = loaded.get(n) else { return (0, 0) };
             let position = usize::try_from(offset.saturating_sub(*base)).unwrap_or(usize::MAX);
             match writer.all().get(position..) {
-                Some(rest) if plausible(rest, record_len, check_crc) => (n, position),
+                Some(rest) if plausible(rest, record_len, checks) => (n, position),
                 _ => match otherwise {
                     Some(timestamp) => (newest_before(loaded, timestamp), 0),
                     None => (n, 0),
@@ -175,9 +194,8 @@ fn locate(loaded: &[(u64, LogWriter)], start: Start, check_crc: bool) -> (usize,
 }
 
 /// Whether the record that a queue speaks of is here.
-fn plausible(rest: &[u8], record_len: u32, check_crc: bool) -> bool {
-    RecordView::parse(rest)
-        .is_ok_and(|record| record.len() == record_len as usize && (!check_crc || record.verify_crc().is_ok()))
+fn plausible(rest: &[u8], record_len: u32, checks: Checks) -> bool {
+    RecordView::parse(rest).is_ok_and(|record| record.len() == record_len as usize && checks.verify(&record).is_ok())
 }
 
 fn newest_before(loaded: &[(u64, LogWriter)], timestamp: i64) -> usize {
@@ -196,7 +214,7 @@ enum Stopped {
 }
 
 struct Walk<'a> {
-    check_crc: bool,
+    checks: Checks,
     report: &'a mut RecoveryReport,
     last_report: Instant,
     last_timestamp: i64,
@@ -226,9 +244,7 @@ impl Walk<'_> {
                 }
                 Err(why) => return Ok(Stopped::Torn { at, why }),
             };
-            if self.check_crc
-                && let Err(why) = record.verify_crc()
-            {
+            if let Err(why) = self.checks.verify(&record) {
                 return Ok(Stopped::Torn { at, why });
             }
             let offset = base + at as u64;
