@@ -1,5 +1,6 @@
 //! The broker of TenonMQ.
 
+pub mod admin;
 pub mod config;
 pub mod core;
 pub mod error;
@@ -7,7 +8,9 @@ pub mod group;
 pub mod lifecycle;
 pub mod namesrv;
 pub mod offset;
+pub mod pull;
 pub mod remoting;
 pub mod route;
 pub mod send;
 pub mod transaction;
+pub mod upkeep;

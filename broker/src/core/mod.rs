@@ -12,6 +12,7 @@ pub mod identity;
 pub mod names;
 mod open;
 pub mod snapshot_map;
+pub mod stats;
 pub mod topics;
 pub mod waiters;
 
@@ -24,8 +25,8 @@ use tenonmq_storage::{ConfigFile, FileError, Store};
 pub use open::CoreError;
 
 use self::{
-    announce::Announcer, clients::Clients, clock::Clock, groups::Groups, identity::Identity, topics::Topics,
-    waiters::Waiters,
+    announce::Announcer, clients::Clients, clock::Clock, groups::Groups, identity::Identity, stats::Stats,
+    topics::Topics, waiters::Waiters,
 };
 use crate::{config::LiveConfig, group::queue_lock::QueueLocks, offset::Offsets, transaction::Transactions};
 
@@ -53,6 +54,10 @@ pub struct Core {
     pub transactions: Transactions,
     /// Held pulls.
     pub waiters: Waiters,
+    /// Counters.
+    pub stats: Stats,
+    /// When this broker started, in milliseconds.
+    pub started_ms: i64,
     /// Tells the name servers about topics.
     pub announcer: Announcer,
     /// Records within this distance of the end of the log are taken to be in memory.

@@ -13,6 +13,7 @@ use super::{
     groups::Groups,
     identity::Identity,
     load_json, names,
+    stats::Stats,
     topics::{BuiltIn, Topics},
     waiters::Waiters,
 };
@@ -81,6 +82,8 @@ impl Core {
             offsets,
             transactions,
             waiters: Waiters::default(),
+            stats: Stats::default(),
+            started_ms: now_ms,
             announcer: Announcer::default(),
             memory_hint_bytes: memory_bytes() / 100 * HOT_PERCENT,
         })

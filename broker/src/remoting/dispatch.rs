@@ -33,6 +33,9 @@ impl Dispatch for BrokerDispatch {
             Code::SEND_MESSAGE | Code::SEND_MESSAGE_V2 | Code::SEND_BATCH_MESSAGE => {
                 handlers::send::message(core, request, out)
             }
+            Code::PULL_MESSAGE | Code::LITE_PULL_MESSAGE if !self.is_fast_port => {
+                handlers::pull::pull(core, request, out)
+            }
             Code::END_TRANSACTION => handlers::transaction::end(core, request, out),
             Code::RESUME_CHECK_HALF_MESSAGE => handlers::transaction::resume(core, request, out),
             Code::QUERY_CONSUMER_OFFSET => handlers::offset::query(core, request, out),
@@ -47,6 +50,21 @@ impl Dispatch for BrokerDispatch {
             Code::CHECK_CLIENT_CONFIG => handlers::client::check_config(request, out),
             Code::LOCK_BATCH_MQ => handlers::lock::lock(core, request, out),
             Code::UNLOCK_BATCH_MQ => handlers::lock::unlock(core, request, out),
+            Code::QUERY_MESSAGE => handlers::query::by_key(core, request, out),
+            Code::VIEW_MESSAGE_BY_ID => handlers::query::by_offset(core, request, out),
+            Code::UPDATE_AND_CREATE_TOPIC => handlers::topic::create(core, request, out),
+            Code::UPDATE_AND_CREATE_TOPIC_LIST => handlers::topic::create_list(core, request, out),
+            Code::DELETE_TOPIC_IN_BROKER => handlers::topic::delete(core, request, out),
+            Code::GET_TOPIC_STATS_INFO => handlers::topic::stats(core, request, out),
+            Code::GET_TOPIC_CONFIG => handlers::topic::config(core, request, out),
+            Code::GET_ALL_TOPIC_CONFIG => handlers::topic::all(core, request, out),
+            Code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => handlers::topic::system(core, request, out),
+            Code::GET_BROKER_CONFIG => handlers::broker::settings(core, request, out),
+            Code::UPDATE_BROKER_CONFIG => handlers::broker::update(core, request, out),
+            Code::GET_BROKER_RUNTIME_INFO => handlers::broker::runtime(core, request, out),
+            Code::CLEAN_EXPIRED_CONSUMEQUEUE | Code::DELETE_EXPIRED_COMMITLOG | Code::CLEAN_UNUSED_TOPIC => {
+                handlers::broker::clean(core, request, out)
+            }
             _ => handlers::unsupported(request, out),
         }
     }

@@ -29,6 +29,7 @@ use crate::{
     config::Config,
     core::{Core, deliver, identity::Who, topics::Topic},
     error::Refusal,
+    transaction::half,
 };
 
 /// A message as it came in.
@@ -91,7 +92,11 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
     let mut properties = Properties::parse(text);
     properties::complete(&mut properties, &config, &who, &key);
     let waits = waits_for_durability(&properties);
-    let stored = sending.plain(&target.topic, queue_id, &properties)?;
+    let stored = if half::is_half(&properties, header.reconsume_times) {
+        sending.half(queue_id, &mut properties)?
+    } else {
+        sending.plain(&target.topic, queue_id, &properties)?
+    };
     drop(properties); // they borrow the key
     Ok(Receipt {
         message_ids: SmallVec::from_buf([message_id(&who, &stored)]),
@@ -115,6 +120,23 @@ impl Sending<'_> {
         self.put(&place, properties, |record| {
             deliver::append(&core.store, &core.waiters, queue, record, tags_code, AppendClass::Send)
         })
+    }
+
+    fn half(&self, queue_id: i32, properties: &mut Properties<'_>) -> Result<Appended, Refusal> {
+        let core = self.core;
+        if self.config.messages.reject_transactions {
+            let remark = format!("the broker[{}] sending transaction message is forbidden", self.who.address.ip());
+            return Err(Refusal::new(ResponseCode::NO_PERMISSION, remark));
+        }
+        let header = self.message.header;
+        let half = half::convert(properties, header.topic, queue_id, header.sys_flag);
+        let place = Place { topic: half.topic, queue_id: half.queue_id, sys_flag: half.sys_flag };
+        let tags_code = tags_code(properties.get(property::TAGS));
+        let appended = self.put(&place, properties, |record| {
+            core.store.append(core.transactions.half_queue(), record, tags_code, AppendClass::Send)
+        })?;
+        core.transactions.half_stored(&appended, properties, header.producer_group);
+        Ok(appended)
     }
 
     fn put(

@@ -1,9 +1,13 @@
 //! One file a capability: decode the header, call the service, encode its answer. No rule lives here.
 
+pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod lock;
 pub(crate) mod offset;
+pub(crate) mod pull;
+pub(crate) mod query;
 pub(crate) mod send;
+pub(crate) mod topic;
 pub(crate) mod transaction;
 
 use serde::de::DeserializeOwned;

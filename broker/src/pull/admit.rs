@@ -1,0 +1,160 @@
+//! Whether a consumer may pull from a queue, and through which filter. The order of the checks is Apache's.
+
+use std::net::SocketAddr;
+
+use tenonmq_protocol::{
+    code::ResponseCode,
+    header::{PullFlags, PullMessage},
+};
+
+use super::Read;
+use crate::{
+    config::Config,
+    core::{Core, filter::TagFilter, topics::perm},
+    error::{Refusal, SEE_FAQ},
+};
+
+/// Who forbids, as `forbiddenType` tells clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forbidden {
+    /// The broker is not readable.
+    Broker = 1,
+    /// The group may not consume.
+    Group = 2,
+    /// The topic is not readable.
+    Topic = 3,
+    /// The group may not broadcast.
+    Broadcast = 4,
+    /// The group may not read this topic.
+    Subscription = 5,
+}
+
+/// A refused pull.
+pub struct Refused {
+    /// Code and reason.
+    pub refusal: Refusal,
+    /// Set with code 16.
+    pub forbidden: Option<Forbidden>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, forbidden: None }
+    }
+}
+
+fn forbidden(by: Forbidden, remark: String) -> Refused {
+    Refused { refusal: Refusal::new(ResponseCode::NO_PERMISSION, remark), forbidden: Some(by) }
+}
+
+/// Checks a pull request.
+///
+/// # Errors
+/// With the code that Apache answers: 1, 16, 17, 23, 24, 25, 26 or 29.
+pub fn admit(
+    core: &Core,
+    config: &Config,
+    request: &PullMessage<'_>,
+    peer: SocketAddr,
+    is_lite: bool,
+) -> Result<Read, Refused> {
+    let address = core.identity.get().address.ip();
+    if config.identity.permission.cast_signed() & perm::READ == 0 {
+        return Err(forbidden(Forbidden::Broker, format!("the broker[{address}] pulling message is forbidden")));
+    }
+    if is_lite && !config.pull.lite {
+        return Err(forbidden(Forbidden::Broker, format!("the broker[{address}] for lite pull consumer is forbidden")));
+    }
+    let group_name = request.consumer_group;
+    let Some(group) = core.groups.find_or_create(group_name) else {
+        let remark = format!("subscription group [{group_name}] does not exist, {SEE_FAQ}");
+        return Err(Refusal::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, remark).into());
+    };
+    if !group.consume_enable {
+        return Err(forbidden(Forbidden::Group, format!("subscription group no permission, {group_name}")));
+    }
+    let Some(topic) = core.topics.get(request.topic) else {
+        let remark = format!("topic[{}] not exist, apply first please! {SEE_FAQ}", request.topic);
+        return Err(Refusal::new(ResponseCode::TOPIC_NOT_EXIST, remark).into());
+    };
+    if !topic.is_readable() {
+        return Err(forbidden(Forbidden::Topic, format!("the topic[{}] pulling message is forbidden", request.topic)));
+    }
+    let readable = 0..topic.config.read_queue_nums;
+    let Some(queue) = topic.queue(&core.store, request.queue_id).filter(|_| readable.contains(&request.queue_id))
+    else {
+        let remark = format!(
+            "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{peer}]",
+            request.queue_id, request.topic, topic.config.read_queue_nums
+        );
+        return Err(Refusal::invalid(remark).into());
+    };
+    let filter = if !PullFlags(request.sys_flag).has(PullFlags::SUBSCRIPTION) {
+        registered_filter(core, config, request, group.consume_broadcast_enable)?
+    } else {
+        carried_filter(config, request)?
+    };
+    Ok(Read {
+        queue: queue.clone(),
+        from: request.queue_offset,
+        max_count: request.max_count,
+        max_bytes: request.max_bytes.unwrap_or(0),
+        filter,
+        topic_sys_flag: topic.config.topic_sys_flag,
+        group_sys_flag: group.group_sys_flag,
+    })
+}
+
+fn is_tag_type(expression_type: Option<&str>) -> bool {
+    expression_type.is_none_or(|kind| kind.is_empty() || kind == "TAG")
+}
+
+/// The filter in the request itself (`sysFlag` bit 2).
+fn carried_filter(config: &Config, request: &PullMessage<'_>) -> Result<TagFilter, Refused> {
+    match request.expression_type {
+        kind if is_tag_type(kind) => Ok(TagFilter::parse(request.subscription.unwrap_or_default())),
+        Some("SQL92") if request.subscription.is_some_and(|text| !text.is_empty()) => {
+            Err(no_property_filter(config, "SQL92"))
+        }
+        _ => {
+            let remark = "parse the consumer's subscription failed";
+            Err(Refusal::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, remark).into())
+        }
+    }
+}
+
+/// The filter that the group's members registered in their heartbeats.
+fn registered_filter(
+    core: &Core,
+    config: &Config,
+    request: &PullMessage<'_>,
+    may_broadcast: bool,
+) -> Result<TagFilter, Refused> {
+    let group_name = request.consumer_group;
+    let not_there = |what: &str| -> Refused {
+        Refusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, format!("the consumer's {what} not exist{SEE_FAQ}")).into()
+    };
+    let Some(group) = core.clients.consumer_group(group_name) else { return Err(not_there("group info")) };
+    if !may_broadcast && group.is_broadcasting() {
+        let remark = format!("the consumer group[{group_name}] can not consume by broadcast way");
+        return Err(forbidden(Forbidden::Broadcast, remark));
+    }
+    if core.groups.is_forbidden(group_name, request.topic) {
+        let remark = format!("the consumer group[{group_name}] is forbidden for topic[{}]", request.topic);
+        return Err(forbidden(Forbidden::Subscription, remark));
+    }
+    let Some(subscription) = group.subscription(request.topic) else { return Err(not_there("subscription")) };
+    if subscription.data.sub_version < request.sub_version {
+        let remark = "the consumer's subscription not latest";
+        return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark).into());
+    }
+    if !subscription.is_tag_type() {
+        return Err(no_property_filter(config, subscription.data.expression_type.as_deref().unwrap_or_default()));
+    }
+    Ok(subscription.filter.clone())
+}
+
+fn no_property_filter(_config: &Config, kind: &str) -> Refused {
+    let remark = format!("The broker does not support consumer to filter message by {kind}");
+    Refusal::new(ResponseCode::SYSTEM_ERROR, remark).into()
+}

@@ -1,0 +1,25 @@
+//! The process itself, for administrators: 25, 26, 28, and cleaning on request (306, 316, 329).
+
+use std::sync::Arc;
+
+use super::{Handled, Outbox, Request, answer, topic::with_json};
+use crate::{admin::broker, core::Core, remoting::Response};
+
+pub(crate) fn settings(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    let (version, text) = broker::settings(core);
+    answer(request, out, Ok(Response::ok().field("version", broker::version_text(&version)).body(text)))
+}
+
+pub(crate) fn update(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    answer(request, out, broker::update(core, request.body).map(|()| Response::ok()))
+}
+
+pub(crate) fn runtime(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    answer(request, out, Ok(with_json(&broker::runtime(core))))
+}
+
+/// Removes what is old now instead of at the configured hour.
+pub(crate) fn clean(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    core.store.trigger_clean();
+    answer(request, out, Ok(Response::ok()))
+}

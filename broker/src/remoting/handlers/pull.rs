@@ -1,0 +1,86 @@
+//! PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361).
+
+use std::sync::Arc;
+
+use tenonmq_protocol::{
+    FieldSink,
+    code::{RequestCode, ResponseCode},
+    header::{PullFlags, PullMessage, PullResult, RequestHeader, ResponseHeader},
+};
+
+use super::{Handled, Outbox, Request, refuse};
+use crate::{
+    core::Core,
+    pull::{self, Answer, Refused, long_poll},
+    remoting::Response,
+};
+
+const MASTER_ID: i64 = 0;
+
+/// Answers at once, or holds the pull until there is something for it.
+pub(crate) fn pull(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    let header = match PullMessage::decode(&request.command.fields) {
+        Ok(header) => header,
+        Err(error) => return refuse(request, out, error.into()),
+    };
+    let config = core.config.load();
+    let is_lite = request.command.request_code() == RequestCode::LITE_PULL_MESSAGE;
+    let read = match pull::admit(core, &config, &header, request.connection.peer(), is_lite) {
+        Ok(read) => read,
+        Err(refused) => return refuse_pull(request, out, refused),
+    };
+    if PullFlags(header.sys_flag).has(PullFlags::COMMIT) {
+        core.offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset);
+    }
+    let answer = match core.offsets.take_reset(header.consumer_group, header.topic, header.queue_id) {
+        Some(offset) => read.reset_to(offset),
+        None => read.answer(core),
+    };
+    if answer.code == ResponseCode::PULL_NOT_FOUND
+        && let Some(hold) = pull::hold_time(&config, &header)
+    {
+        let core = Arc::clone(core);
+        return Handled::later(async move {
+            let answer = long_poll::hold(Arc::clone(&core), read, hold).await;
+            core.stats.pulled(answer.count);
+            owned(answer)
+        });
+    }
+    core.offsets.note_pull(header.consumer_group, header.topic, header.queue_id, answer.next_begin);
+    core.stats.pulled(answer.count);
+    out.reply(request, answer.code, Some(answer.status), |writer| write(&answer, writer), &answer.records);
+    Handled::Done
+}
+
+fn owned(answer: Answer) -> Response {
+    let mut response = Response::ok().remark(answer.status);
+    response.code = answer.code;
+    write(&answer, &mut response);
+    response.body = answer.records;
+    response
+}
+
+fn write(answer: &Answer, out: &mut impl FieldSink) {
+    let header = PullResult {
+        suggest_broker_id: MASTER_ID,
+        next_begin_offset: answer.next_begin,
+        min_offset: answer.min,
+        max_offset: answer.max,
+        offset_delta: None,
+        topic_sys_flag: Some(answer.topic_sys_flag),
+        group_sys_flag: Some(answer.group_sys_flag),
+        forbidden_type: None,
+    };
+    header.encode(out);
+}
+
+fn refuse_pull(request: &Request<'_>, out: &mut Outbox, refused: Refused) -> Handled {
+    let Refused { refusal, forbidden } = refused;
+    let fields = |writer: &mut tenonmq_protocol::FrameWriter<'_>| {
+        if let Some(by) = forbidden {
+            writer.field("forbiddenType", by as i32);
+        }
+    };
+    out.reply(request, refusal.code, Some(&refusal.remark), fields, &[]);
+    Handled::Done
+}
