@@ -13,4 +13,3 @@ pub mod remoting;
 pub mod route;
 pub mod send;
 pub mod transaction;
-pub mod upkeep;

@@ -6,13 +6,22 @@
 use std::{
     collections::VecDeque,
     fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::Core;
+use crate::group::stopped;
 
 const WINDOWS_MS: [i64; 3] = [10_000, 60_000, 600_000];
 const SAMPLES: usize = 601;
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 const DAY_MS: i64 = 86_400_000;
 
 /// What is counted.
@@ -111,6 +120,20 @@ impl Stats {
             }
         }
         text
+    }
+}
+
+/// Takes a sample every second.
+pub async fn keep_sampling(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = core.clock.sleep(SAMPLE_INTERVAL) => {}
+            () = stopped(&mut stop) => return,
+        }
+        let now_ms = core.clock.now_ms();
+        let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
+        let utc_offset_ms = i64::from(jiff::tz::TimeZone::system().to_offset(now).seconds()) * 1000;
+        core.stats.sample(now_ms, utc_offset_ms, core.store.stats().appended_records);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tenonmq_protocol::body::{TopicConfig, TopicConfigTable};
+use tenonmq_storage::FileError;
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -19,12 +20,14 @@ use crate::core::Core;
 use crate::core::announce::Announce;
 use crate::core::clock::Clock;
 use crate::core::identity::{Identity, Who};
+use crate::core::stats;
 use crate::group;
 use crate::namesrv::{NameServer, Origin, Registrant};
 use crate::offset;
 use crate::remoting::{BrokerDispatch, Server};
 use crate::route::address::{Advertised, Candidates};
 use crate::route::{Registrar, TopicSource};
+use crate::transaction;
 
 /// How long the start waits for name servers elsewhere; one that is slower is told later.
 const REGISTER_AT_START: Duration = Duration::from_secs(3);
@@ -66,6 +69,8 @@ impl BrokerRole {
         keeping.spawn(|stop| group::keep_alive(core.clone(), stop));
         keeping.spawn(|stop| group::keep_saved(core.clone(), stop));
         keeping.spawn(|stop| offset::keep_saved(core.clone(), stop));
+        keeping.spawn(|stop| transaction::keep_checking(core.clone(), stop));
+        keeping.spawn(|stop| stats::keep_sampling(core.clone(), stop));
 
         let registrar = registrar(&core, &advertised, &settings, embedded);
         core.announcer.set(ToNameServers(Arc::downgrade(&registrar)));
@@ -93,12 +98,21 @@ impl BrokerRole {
         self.serving.stop().await;
         self.keeping.stop().await; // saves what the last requests changed
         let core = self.core;
-        match spawn_blocking(move || core.store.shutdown()).await {
+        match spawn_blocking(move || close(&core)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "the store was not closed in order; the next start recovers"),
             Err(error) => error!(%error, "closing the store ended badly"),
         }
     }
+}
+
+/// Saves what transactions have come to, and closes the store. Blocking.
+fn close(core: &Core) -> Result<(), FileError> {
+    transaction::save_finally(core);
+    if let Err(error) = core.offsets.save(core.clock.now_ms()) {
+        error!(%error, "consumer offsets not saved");
+    }
+    core.store.shutdown()
 }
 
 async fn open(config: &Arc<LiveConfig>, clock: &Clock, identity: Identity) -> Result<Arc<Core>, StartError> {

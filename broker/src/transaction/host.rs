@@ -3,16 +3,19 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tenonmq_storage::Queue;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 use super::{
     Host, Question, SafeOffsets,
     records::{GROUP, HALF_TOPIC, OP_TOPIC, PARKED_TOPIC, QUEUE},
     state::Next,
 };
-use crate::core::{
-    Core,
-    topics::{perm, topic},
+use crate::{
+    core::{
+        Core,
+        topics::{perm, topic},
+    },
+    group::stopped,
 };
 
 /// Time between two savings of counts and offsets (`transactionMetricFlushInterval`).
@@ -62,9 +65,9 @@ impl Host for Core {
 
 /// Checks what falls due and saves how far everything is, until `stop`. What is saved last is for the caller:
 /// [`save_finally`].
-pub async fn keep_checking(core: Arc<Core>, stop: CancellationToken) {
+pub async fn keep_checking(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
     let mut save_at = core.clock.now_ms();
-    while !stop.is_cancelled() {
+    while !*stop.borrow() {
         let next = core.transactions.check(&*core);
         let now = core.clock.now_ms();
         if now >= save_at {
@@ -86,7 +89,7 @@ pub async fn keep_checking(core: Arc<Core>, stop: CancellationToken) {
         tokio::select! {
             () = core.clock.sleep_until(until) => {}
             () = core.transactions.woken() => {}
-            () = stop.cancelled() => {}
+            () = stopped(&mut stop) => {}
         }
     }
 }
