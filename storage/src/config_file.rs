@@ -4,25 +4,30 @@
 //! content. The new content goes to `<file>.tmp`, is synced, and only then takes the place of the old one, whose bytes
 //! become the backup. What is left on disk is what Apache writes; leftovers ending in `.tmp` mean nothing.
 
+use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustc_hash::FxBuildHasher;
 
 use crate::error::FileError;
 use crate::fs::{FileSystem, OpenMode};
 
-/// One file of `<root>/config`. Cheap to make; saves of one handle are done one after the other.
+/// Held while a file is saved, so that two saves of one file, perhaps by different handles, do not mix. Which one is
+/// chosen by the path: files seldom wait for each other.
+static SAVING: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
+
+/// One file of `<root>/config`. Cheap to make.
 pub struct ConfigFile {
     fs: Arc<dyn FileSystem>,
     path: PathBuf,
-    saving: Mutex<()>,
 }
 
 impl ConfigFile {
     /// The file `<root>/config/<name>`. Nothing is read or written yet.
     pub fn new(fs: Arc<dyn FileSystem>, root: &Path, name: &str) -> Self {
-        Self { fs, path: root.join("config").join(name), saving: Mutex::new(()) }
+        Self { fs, path: root.join("config").join(name) }
     }
 
     /// Where the file lies.
@@ -55,7 +60,7 @@ impl ConfigFile {
 
     /// Replaces the content durably; the previous content becomes `.bak`. After an error the old content is still there.
     pub fn save(&self, content: &[u8]) -> Result<(), FileError> {
-        let _one_at_a_time = self.saving.lock();
+        let _one_at_a_time = saving(&self.path).lock();
         let fresh = with_suffix(&self.path, ".tmp");
         if let Some(directory) = self.path.parent() {
             self.fs.create_dir_all(directory).map_err(FileError::of("create", directory))?;
@@ -106,6 +111,12 @@ impl ConfigFile {
     fn backup(&self) -> PathBuf {
         with_suffix(&self.path, ".bak")
     }
+}
+
+fn saving(path: &Path) -> &'static Mutex<()> {
+    let stripe = FxBuildHasher.hash_one(path) as usize % SAVING.len();
+    // The remainder is inside.
+    &SAVING[stripe]
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -175,6 +186,22 @@ mod tests {
         assert!(file.load_with(parse).is_err());
         file.save(b"5").unwrap();
         assert_eq!(file.load_with(parse).unwrap(), Some(5.into()));
+    }
+
+    #[test]
+    fn saves_by_several_handles_leave_whole_contents() {
+        let root = tempfile::tempdir().unwrap();
+        let content = |n: u8| vec![b'0' + n; 50_000];
+        std::thread::scope(|scope| {
+            for n in 0..4 {
+                let file = file_in(root.path());
+                scope.spawn(move || (0..5).for_each(|_| file.save(&content(n)).unwrap()));
+            }
+        });
+        let file = file_in(root.path());
+        for found in [RealFs.read(file.path()).unwrap(), RealFs.read(&file.backup()).unwrap()] {
+            assert!((0..4).any(|n| found == content(n)));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
 
@@ -130,7 +131,7 @@ fn walk(place: &Place, starts: &[u64], clean: bool) -> Result<State, FileError> 
             break; // the file before it ended early, or a file is missing
         }
         let path = place.file_path(start)?;
-        let file = place.fs.open(&path, OpenMode::Read).map_err(FileError::of("open", &path))?;
+        let file = open(place, &path, OpenMode::Read)?;
         let (first, last, count) = walk_file(place, &file, start).map_err(FileError::of("read", &path))?;
         if start == first_start {
             state.first = first;
@@ -149,7 +150,7 @@ fn walk(place: &Place, starts: &[u64], clean: bool) -> Result<State, FileError> 
     {
         // The walked files hold nothing: the last entry is that of the file before them.
         let path = place.file_path(before)?;
-        let file = place.fs.open(&path, OpenMode::Read).map_err(FileError::of("open", &path))?;
+        let file = open(place, &path, OpenMode::Read)?;
         let (_, last, count) = walk_file(place, &file, before).map_err(FileError::of("read", &path))?;
         state.last = last;
         state.end_entry = before / len + count;
@@ -181,9 +182,16 @@ fn walk_file(place: &Place, file: &File, start: u64) -> std::io::Result<(Option<
     Ok((first, last, count))
 }
 
+/// Opens a file for reading a little of it: the kernel shall not read ahead, which can be all of it.
+fn open(place: &Place, path: &Path, mode: OpenMode) -> Result<File, FileError> {
+    let file = place.fs.open(path, mode).map_err(FileError::of("open", path))?;
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random); // a hint
+    Ok(file)
+}
+
 fn read_first(place: &Place, start: u64) -> Result<Option<Located>, FileError> {
     let path = place.file_path(start)?;
-    let file = place.fs.open(&path, OpenMode::Read).map_err(FileError::of("open", &path))?;
+    let file = open(place, &path, OpenMode::Read)?;
     let mut bytes = vec![0; place.kind.entry_len() as usize];
     file.read_exact_at(&mut bytes, 0).map_err(FileError::of("read", &path))?;
     Ok(decode(place.kind, start / place.kind.entry_len(), &bytes))
@@ -205,7 +213,7 @@ fn decode(kind: QueueKind, number: u64, bytes: &[u8]) -> Option<Located> {
 /// Zeroes what is not zero behind `from` in the file at `start`. Skips holes, so an untouched rest costs one system call.
 fn clear_rest(place: &Place, start: u64, from: u64) -> Result<(), FileError> {
     let path = place.file_path(start)?;
-    let file = place.fs.open(&path, OpenMode::ReadWrite).map_err(FileError::of("open", &path))?;
+    let file = open(place, &path, OpenMode::ReadWrite)?;
     let failed = FileError::of("clear the rest of", &path);
     let clear = || -> std::io::Result<()> {
         let mut at = from;
@@ -216,7 +224,8 @@ fn clear_rest(place: &Place, start: u64, from: u64) -> Result<(), FileError> {
                 Err(rustix::io::Errno::NXIO) => break,
                 Err(errno) => return Err(errno.into()),
             };
-            let want = buffer.len().min(place.file_size.saturating_sub(at) as usize);
+            let hole = rustix::fs::seek(&file, SeekFrom::Hole(at))?.clamp(at + 1, place.file_size);
+            let want = buffer.len().min((hole - at) as usize);
             let chunk = &mut buffer[..want];
             file.read_exact_at(chunk, at)?;
             if chunk.iter().any(|&byte| byte != 0) {

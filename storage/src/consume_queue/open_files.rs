@@ -4,7 +4,7 @@
 //! which they mapped files, and the least used ones are closed when there are too many.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -12,12 +12,13 @@ use parking_lot::Mutex;
 use super::Queue;
 
 /// Most queue files mapped at a time.
-const MAX_MAPPED: usize = 16_384;
+const MAX_MAPPED: isize = 16_384;
 
 /// Shared by all queues of a table.
 pub(crate) struct Shared {
-    limit: usize,
-    mapped: AtomicUsize,
+    limit: isize,
+    /// Signed, because a file may be closed before who mapped it has counted it.
+    mapped: AtomicIsize,
     order: Mutex<VecDeque<Weak<Queue>>>,
     dirty: Mutex<Vec<Weak<Queue>>>,
 }
@@ -27,17 +28,17 @@ impl Shared {
         Self::with_limit(MAX_MAPPED)
     }
 
-    pub(crate) fn with_limit(limit: usize) -> Arc<Self> {
+    pub(crate) fn with_limit(limit: isize) -> Arc<Self> {
         Arc::new(Self {
             limit,
-            mapped: AtomicUsize::new(0),
+            mapped: AtomicIsize::new(0),
             order: Mutex::new(VecDeque::new()),
             dirty: Mutex::new(Vec::new()),
         })
     }
 
     /// Number of files mapped now.
-    pub(crate) fn mapped(&self) -> usize {
+    pub(crate) fn mapped(&self) -> isize {
         self.mapped.load(Ordering::Relaxed)
     }
 
@@ -54,9 +55,10 @@ impl Shared {
 
     /// Closes the files of queues that nobody used since the last call.
     pub(crate) fn close_idle(&self) {
-        let mut order = self.order.lock();
-        let rounds = order.len();
+        let rounds = self.order.lock().len();
         for _ in 0..rounds {
+            // One at a time: an append that opens a file waits for one unmapping at most.
+            let mut order = self.order.lock();
             let Some(queue) = order.pop_front() else { break };
             self.close_or_keep(&mut order, queue, |_| true);
         }
@@ -84,7 +86,7 @@ impl Shared {
 
     /// Counts files that were unmapped.
     pub(crate) fn closed(&self, count: usize) {
-        self.mapped.fetch_sub(count, Ordering::Relaxed);
+        self.mapped.fetch_sub(count.cast_signed(), Ordering::Relaxed);
     }
 
     /// Notes that a queue has entries which are not on disk.

@@ -189,7 +189,7 @@ impl QueueTable {
 
     /// Number of queue files mapped now.
     pub fn mapped_files(&self) -> usize {
-        self.shared.mapped()
+        self.shared.mapped().max(0).cast_unsigned()
     }
 
     /// Removes all queues of a topic with their files and extension files. Handles that others keep take no more entries.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::Entry;
 use super::file::QueueKind;
@@ -424,4 +425,48 @@ fn a_flush_syncs_written_queues_once_and_tries_again_after_a_failure() {
     fs.heal(Op::Sync);
     table.flush(0).unwrap();
     assert_eq!(fs.calls(Op::Sync), 5, "only the file that was written");
+}
+
+/// Lets the other threads of a test end when one of them fails.
+struct EndsOthers<'a>(&'a AtomicBool);
+
+impl Drop for EndsOthers<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_or(std::thread::panicking(), Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn readers_see_every_entry_below_the_maximum_while_the_queue_grows() {
+    const COUNT: i64 = 5_000;
+    let root = tempfile::tempdir().unwrap();
+    let table = table(root.path());
+    let queue = table.get("T", 0);
+    let failed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let _ends = EndsOthers(&failed);
+                let mut next = 0;
+                while next < COUNT && !failed.load(Ordering::Relaxed) {
+                    let max = queue.max_offset();
+                    let found: Vec<_> = queue.entries(next).collect();
+                    assert!(found.len() as i64 >= max - next, "{} entries from {next} below {max}", found.len());
+                    for at in found {
+                        assert_eq!((at.queue_offset, at.entry), (next, record(next).entry));
+                        next += 1;
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            let _ends = EndsOthers(&failed);
+            while queue.max_offset() < COUNT && !failed.load(Ordering::Relaxed) {
+                table.close_idle();
+                table.flush(2).unwrap();
+            }
+        });
+        let _ends = EndsOthers(&failed);
+        fill(&queue, 0..COUNT);
+    });
 }
