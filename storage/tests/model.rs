@@ -12,7 +12,7 @@ use common::{NOW, record, small};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use tenonmq_protocol::message::{NewRecord, RecordView};
-use tenonmq_storage::fs::RealFs;
+use tenonmq_storage::fs::FaultyFs;
 use tenonmq_storage::{AppendClass, Environment, FetchLimits, FetchStatus, ManualClock, Store};
 
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ impl Play {
         // Bytes of the run before belong to another mapping of the same files, which nobody guards any more.
         self.held.clear();
         self.store = None;
-        let env = Environment { fs: Arc::new(RealFs), clock: Arc::new(ManualClock::new(NOW)) };
+        let env = Environment { fs: Arc::new(FaultyFs::lazy()), clock: Arc::new(ManualClock::new(NOW)) };
         self.store = Some(Store::open(small(self.dir.path()), env).expect("the store opens"));
     }
 
@@ -200,7 +200,7 @@ impl Play {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 60,
+        cases: 100,
         failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
         ..ProptestConfig::default()
     })]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tenonmq_protocol::message::{NewRecord, body_crc, tags_code};
-use tenonmq_storage::fs::{FaultyFs, RealFs};
+use tenonmq_storage::fs::FaultyFs;
 use tenonmq_storage::{AppendClass, AppendError, Appended, Environment, FlushPolicy, ManualClock, Store, StoreConfig};
 
 /// A moment in November 2026.
@@ -21,7 +21,7 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        Self { dir, clock: Arc::new(ManualClock::new(NOW)), fs: Arc::new(FaultyFs::new()) }
+        Self { dir, clock: Arc::new(ManualClock::new(NOW)), fs: Arc::new(FaultyFs::lazy()) }
     }
 
     pub fn root(&self) -> &Path {
@@ -127,7 +127,7 @@ pub fn golden_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/store").join(name)
 }
 
-/// The real disk, and a clock that stands still.
+/// A disk that need not keep anything, and a clock that stands still.
 pub fn quiet() -> Environment {
-    Environment { fs: Arc::new(RealFs), clock: Arc::new(ManualClock::new(NOW)) }
+    Environment { fs: Arc::new(FaultyFs::lazy()), clock: Arc::new(ManualClock::new(NOW)) }
 }
