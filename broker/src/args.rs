@@ -71,7 +71,12 @@ impl Args {
     pub(crate) fn input(self, environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Input, ConfigError> {
         let file = self.config.as_deref().map(FileText::read).transpose()?;
         let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Ok(Input { file, environment: environment.filter_map(text).collect(), flags: self.flags()? })
+        Ok(Input {
+            file,
+            environment: environment.filter_map(text).collect(),
+            flags: self.flags()?,
+            ..Input::default()
+        })
     }
 
     fn flags(self) -> Result<Vec<(String, String, String)>, ConfigError> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser as _;
-use tenonmq_broker::config::{LiveConfig, Loaded, Machine, load};
+use tenonmq_broker::config::{ConfigError, FileText, Input, LiveConfig, Loaded, Machine, load, updates};
 use tenonmq_broker::core::clock::Clock;
 use tenonmq_broker::lifecycle::Running;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,13 +37,14 @@ fn run(args: args::Args, started: Instant) -> Result<(), Box<dyn Error>> {
     let only_check = args.check;
     let input = args.input(std::env::vars_os())?;
     let machine = Machine::here(&input);
-    let Loaded { config, values, warnings, without_effect } = load(&input, &machine)?;
+    let Loaded { config, values, warnings, without_effect } = load_with_changes(input, &machine)?;
     for warning in &warnings {
         warn!("{warning}");
     }
     debug!(keys = ?without_effect, "set, but without effect here");
     let workers = config.remoting.workers;
-    let live = Arc::new(LiveConfig::new(config, values, machine));
+    let changes = updates::path(&config.data_directory);
+    let live = Arc::new(LiveConfig::new(config, values, machine).keeping_changes_in(changes));
     if only_check {
         banner::print_configuration(&live);
         return Ok(());
@@ -53,6 +54,17 @@ fn run(args: args::Args, started: Instant) -> Result<(), Box<dyn Error>> {
         runtime.worker_threads(workers);
     }
     runtime.enable_all().build()?.block_on(serve(live, started))
+}
+
+/// Where changes were kept depends on the data directory, so the configuration is read twice if there are some.
+fn load_with_changes(mut input: Input, machine: &Machine) -> Result<Loaded, ConfigError> {
+    let loaded = load(&input, machine)?;
+    let path = updates::path(&loaded.config.data_directory);
+    if !path.exists() {
+        return Ok(loaded);
+    }
+    input.changes = Some(FileText::read(&path)?);
+    load(&input, machine)
 }
 
 async fn serve(config: Arc<LiveConfig>, started: Instant) -> Result<(), Box<dyn Error>> {

@@ -133,6 +133,7 @@ fn registration(read: &Reader<'_>) -> Result<Registration> {
         period: period.clamp(Duration::from_secs(10), Duration::from_secs(60)),
         timeout: read.millis("registerBrokerTimeoutMills", 1)?,
         acting_master: read.flag("enableSlaveActingMaster")?,
+        heartbeat_interval: read.millis("brokerHeartbeatInterval", 100)?,
         not_active_timeout: read.millis("brokerNotActiveTimeoutMillis", 1)?,
         address_check_timeout: read.millis("advertisedAddressCheckTimeoutMillis", 1)?,
     })

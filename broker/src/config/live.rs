@@ -4,16 +4,19 @@
 //! does not give a valid configuration changes nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::keys::{self, Area};
 use super::load::{Input, load};
 use super::machine::Machine;
 use super::model::Config;
 use super::properties;
+use super::updates;
 use super::values::{ConfigError, Source, Values};
 
 /// One key whose value a request changed.
@@ -32,13 +35,11 @@ pub struct Changed {
 pub struct LiveConfig {
     current: ArcSwap<Config>,
     machine: Machine,
-    values: Mutex<Versioned>,
-}
-
-#[derive(Debug)]
-struct Versioned {
-    values: Values,
-    changes: u64,
+    values: Mutex<Values>,
+    /// Counts the requests that changed something.
+    changes: watch::Sender<u64>,
+    /// Where changes are kept for the next start.
+    kept_in: Option<PathBuf>,
 }
 
 /// Keys of the process that another process must not be able to change (upstream's own list).
@@ -48,7 +49,19 @@ impl LiveConfig {
     /// Starts from what [`super::load`] found.
     #[must_use]
     pub fn new(config: Config, values: Values, machine: Machine) -> Self {
-        Self { current: ArcSwap::from_pointee(config), machine, values: Mutex::new(Versioned { values, changes: 0 }) }
+        Self {
+            current: ArcSwap::from_pointee(config),
+            machine,
+            values: Mutex::new(values),
+            changes: watch::Sender::new(0),
+            kept_in: None,
+        }
+    }
+
+    /// Keeps changes in this file, from which [`super::load`] is given them at the next start.
+    #[must_use]
+    pub fn keeping_changes_in(self, path: PathBuf) -> Self {
+        Self { kept_in: Some(path), ..self }
     }
 
     /// A configuration of these keys and values alone, for a broker inside another program or a test: nothing comes
@@ -73,7 +86,13 @@ impl LiveConfig {
     /// How many requests have changed something: the counter of the version that readers are told.
     #[must_use]
     pub fn changes(&self) -> u64 {
-        self.values.lock().changes
+        *self.changes.borrow()
+    }
+
+    /// Wakes whoever holds it after each change; the snapshot is the new one by then.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Every key of the broker with what it amounts to.
@@ -82,7 +101,7 @@ impl LiveConfig {
     #[must_use]
     pub fn get_all(&self) -> BTreeMap<String, String> {
         let areas = [Area::Store, Area::Broker, Area::Server, Area::Client, Area::Own];
-        let mut all = self.values.lock().values.all_effective(&areas, &self.machine);
+        let mut all = self.values.lock().all_effective(&areas, &self.machine);
         let config = self.load();
         all.insert("haListenPort".into(), config.identity.ha_port.to_string());
         all
@@ -94,7 +113,7 @@ impl LiveConfig {
     #[must_use]
     pub fn get_all_of_name_server(&self) -> BTreeMap<String, String> {
         let areas = [Area::NameServer, Area::Server];
-        let mut all = self.values.lock().values.all_effective(&areas, &self.machine);
+        let mut all = self.values.lock().all_effective(&areas, &self.machine);
         let config = self.load();
         let config = &config.name_server;
         all.insert("listenPort".into(), config.port.to_string());
@@ -123,12 +142,12 @@ impl LiveConfig {
     pub fn apply(&self, text: &str) -> Result<Vec<Changed>, ConfigError> {
         let entries = properties::parse(text).map_err(|e| ConfigError::Usage(e.to_string()))?;
         let mut held = self.values.lock();
-        let refused = self.refused(&held.values);
+        let refused = self.refused(&held);
         if let Some(entry) = entries.iter().find(|entry| refused.contains(&entry.key)) {
             let key = entry.key.clone();
             return Err(ConfigError::Refused { key });
         }
-        let mut values = held.values.clone();
+        let mut values = held.clone();
         let mut touched = Vec::new();
         for entry in &entries {
             if let Some(key) = keys::find(&entry.key) {
@@ -143,15 +162,18 @@ impl LiveConfig {
             .into_iter()
             .map(|key| Changed {
                 key: key.name,
-                from: held.values.effective(key, &self.machine).unwrap_or_default(),
+                from: held.effective(key, &self.machine).unwrap_or_default(),
                 to: values.effective(key, &self.machine).unwrap_or_default(),
             })
             .filter(|change| change.from != change.to)
             .collect();
         if !changed.is_empty() {
-            held.values = values;
-            held.changes += 1;
+            if let Some(path) = &self.kept_in {
+                updates::write(path, &values).map_err(|source| ConfigError::NotKept { path: path.clone(), source })?;
+            }
+            *held = values;
             self.current.store(Arc::new(config));
+            self.changes.send_modify(|changes| *changes += 1);
         }
         Ok(changed)
     }

@@ -8,13 +8,15 @@ use super::keys::{self, Key};
 use super::machine::Machine;
 use super::model::Config;
 use super::values::{ConfigError, Source, Values};
-use super::{properties, toml};
+use super::{properties, toml, updates};
 
 /// What was found outside: nothing in it is checked yet.
 #[derive(Debug, Default)]
 pub struct Input {
     /// The configuration file, when one was named.
     pub file: Option<FileText>,
+    /// What requests changed while the program ran before, see [`super::updates`].
+    pub changes: Option<FileText>,
     /// The environment, every variable of it.
     pub environment: Vec<(String, String)>,
     /// `key`, `value` and the flag that said so, in the order of the command line.
@@ -84,7 +86,7 @@ pub struct Loaded {
     pub without_effect: Vec<&'static str>,
 }
 
-/// Applies the sources in order: file, environment, flags.
+/// Applies the sources in order: file, kept changes, environment, flags.
 ///
 /// # Errors
 /// [`ConfigError`]: a file that is not what its format allows, a value that its key does not take, a flag
@@ -94,6 +96,9 @@ pub fn load(input: &Input, machine: &Machine) -> Result<Loaded, ConfigError> {
     let mut warnings = Vec::new();
     if let Some(file) = &input.file {
         from_file(file, &mut values, &mut warnings)?;
+    }
+    if let Some(file) = &input.changes {
+        updates::read(file, &mut values)?;
     }
     from_environment(&input.environment, &mut values, &mut warnings);
     from_flags(&input.flags, &mut values)?;

@@ -1,8 +1,8 @@
 //! What the program will do, as typed values, and the way from files, environment and flags to it.
 //!
 //! ```text
-//! defaults < configuration file < environment < flags        who wins
-//!      └───────────┬───────────────────────┘
+//! defaults < configuration file < kept changes < environment < flags        who wins
+//!      └───────────┬──────────────────────────────────────┘
 //!            [`Values`]        text by key, with the source of each           (what was said)
 //!                │ build
 //!            [`Config`]        durations, sizes, paths, addresses, checked    (what will be done)
@@ -26,6 +26,7 @@ pub mod properties;
 mod read;
 mod store;
 mod toml;
+pub mod updates;
 mod values;
 
 #[cfg(test)]

@@ -119,6 +119,8 @@ pub struct Registration {
     pub acting_master: bool,
     /// `brokerNotActiveTimeoutMillis`, default 10 s; told to name servers when `acting_master`.
     pub not_active_timeout: Duration,
+    /// `brokerHeartbeatInterval`, default 1 s; between signs of life when `acting_master`.
+    pub heartbeat_interval: Duration,
     /// `advertisedAddressCheckTimeoutMillis`, default 1 s: how long the self-check at start may take.
     pub address_check_timeout: Duration,
 }

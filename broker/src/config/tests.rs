@@ -239,3 +239,30 @@ fn store_keys_become_the_settings_of_the_data_directory() {
     assert!(error(&file("deleteWhen=24")).contains("hours of the day"));
     assert!(error(&file("flushDiskType=SYNC")).contains("ASYNC_FLUSH or SYNC_FLUSH"));
 }
+
+#[test]
+fn a_change_is_kept_for_the_next_start_and_gives_way_to_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = updates::path(folder.path());
+    let before = live(&file("transactionCheckMax=3")).keeping_changes_in(path.clone());
+    let mut woken = before.subscribe();
+    before.apply("transactionCheckMax=4\nregionId=a b").unwrap();
+    assert!(woken.has_changed().unwrap() && *woken.borrow_and_update() == 1);
+    before.apply("regionId=here").unwrap();
+
+    let mut input = file("transactionCheckMax=3");
+    input.changes = Some(FileText::read(&path).unwrap());
+    let config = loaded(&input).config;
+    assert_eq!((config.transactions.max_checks, config.identity.region.as_str()), (4, "here"));
+    let input = with_flag(input, "transactionCheckMax", "5");
+    assert_eq!(loaded(&input).config.transactions.max_checks, 5);
+}
+
+#[test]
+fn a_change_that_cannot_be_kept_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tenonmq"), "a file where a folder should be").unwrap();
+    let live = live(&Input::default()).keeping_changes_in(updates::path(folder.path()));
+    assert!(matches!(live.apply("regionId=r").unwrap_err(), ConfigError::NotKept { .. }));
+    assert_eq!(live.load().identity.region, "DefaultRegion");
+}

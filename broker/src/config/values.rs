@@ -78,6 +78,14 @@ pub enum ConfigError {
     /// A flag lacks what it needs.
     #[error("{0}")]
     Usage(String),
+    /// A change cannot be written down for the next start, and was not made.
+    #[error("the change was not made, because it cannot be kept in {}: {source}", .path.display())]
+    NotKept {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A request asked to change a key that may not be changed in this way.
     #[error("Can not update config in black list.")]
     Refused {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start: take the ports ─► name server serves ─► store opens, recovers ─► broker serves ─► registers ─► ready
-//! stop:  unregister ─► no new connections, what is in flight ends ─► flush, save, close the store ─► name server
+//! stop:  unregister ─► no requests ─► no checks and scans ─► save the tables ─► close the store ─► name server
 //! ```
 //!
 //! Ports are taken before anything else, so a port in use costs no recovery. The name server is the first to serve

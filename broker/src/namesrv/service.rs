@@ -150,7 +150,7 @@ impl NameServer {
 
     /// Whether answering this request writes a file, and so must not be done where sockets are served.
     pub fn writes_files(code: RequestCode) -> bool {
-        matches!(code, RequestCode::PUT_KV_CONFIG | RequestCode::DELETE_KV_CONFIG)
+        matches!(code, RequestCode::PUT_KV_CONFIG | RequestCode::DELETE_KV_CONFIG | RequestCode::UPDATE_NAMESRV_CONFIG)
     }
 
     /// Answers one request.

@@ -84,6 +84,12 @@ impl Instance {
     }
 }
 
+impl Live {
+    fn is_expired(&self, now_ms: i64) -> bool {
+        self.origin != Origin::InProcess && self.seen_ms.saturating_add(self.timeout_ms) < now_ms
+    }
+}
+
 impl RouteTable {
     /// Takes a registration (code 103), full or of one changed topic.
     ///
@@ -246,8 +252,7 @@ impl RouteTable {
 
     /// Ends the registrations of brokers that were not seen for too long; returns their connections.
     pub fn expire(&mut self, now_ms: i64) -> Vec<u64> {
-        let expired = |live: &Live| live.seen_ms.saturating_add(live.timeout_ms) < now_ms;
-        self.unregister_where(expired)
+        self.unregister_where(|live| live.is_expired(now_ms))
     }
 
     fn unregister_where(&mut self, gone: impl Fn(&Live) -> bool) -> Vec<u64> {
@@ -280,6 +285,12 @@ impl RouteTable {
         if let Some(live) = self.live.get_mut(&Instance::new(cluster, address)) {
             live.seen_ms = now_ms;
         }
+    }
+
+    /// Whether a broker would still be here if nothing more were heard of it until `at_ms`.
+    #[must_use]
+    pub fn is_alive(&self, cluster: &str, address: &str, at_ms: i64) -> bool {
+        self.live.get(&Instance::new(cluster, address)).is_some_and(|live| !live.is_expired(at_ms))
     }
 
     /// The version that a broker registered with.

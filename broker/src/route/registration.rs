@@ -13,14 +13,14 @@
 //! Invariant: a name server is never told an older table after a newer one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tenonmq_protocol::body::{
     PERM_READ, PERM_WRITE, RegisterBrokerBody, TopicConfigAndMappingTable, TopicConfigTable, json,
 };
-use tenonmq_protocol::header::{RegisterBroker, UnregisterBroker};
+use tenonmq_protocol::header::{BrokerHeartbeat, RegisterBroker, UnregisterBroker};
 use tenonmq_protocol::{Command, ResponseCode};
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
@@ -62,6 +62,8 @@ pub struct Registrar {
     clock: Clock,
     embedded: Option<Arc<NameServer>>,
     elsewhere: Vec<Remote>,
+    /// Added to the version of the table: what is told can change although the table does not.
+    told_otherwise: AtomicI64,
 }
 
 /// A name server elsewhere.
@@ -90,7 +92,7 @@ impl Registrar {
             is_up: AtomicBool::new(false),
         };
         let elsewhere = config.load().registration.name_servers.iter().map(remote).collect();
-        Self { who, topics, config, clock, embedded, elsewhere }
+        Self { who, topics, config, clock, embedded, elsewhere, told_otherwise: AtomicI64::new(0) }
     }
 
     /// Tells everything to every name server; what each said, by address, the embedded one first and without one.
@@ -118,7 +120,12 @@ impl Registrar {
     /// Repeats registrations until `shutdown` turns true.
     pub async fn run(&self, shutdown: watch::Receiver<bool>) {
         let elsewhere = join_all(self.elsewhere.iter().map(|remote| self.keep_informed(remote, shutdown.clone())));
-        tokio::join!(elsewhere, self.keep_embedded_informed(shutdown.clone()));
+        tokio::join!(
+            elsewhere,
+            self.keep_embedded_informed(shutdown.clone()),
+            self.follow_configuration(shutdown.clone()),
+            self.beat(shutdown)
+        );
     }
 
     /// Ends the registration everywhere, so that clients are no longer sent here.
@@ -137,6 +144,45 @@ impl Registrar {
         let told = up.map(|remote| remote.link.request(Command::with_header(&header), deadline));
         for error in join_all(told).await.into_iter().filter_map(Result::err) {
             warn!(%error, "not unregistered; the name server notices by itself");
+        }
+    }
+
+    /// Tells everybody when the permission of the broker was changed.
+    async fn follow_configuration(&self, mut shutdown: watch::Receiver<bool>) {
+        let mut changes = self.config.subscribe();
+        let mut told = self.config.load().identity.permission;
+        loop {
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+            let permission = self.config.load().identity.permission;
+            if permission != told {
+                told = permission;
+                self.told_otherwise.fetch_add(1, Ordering::Relaxed);
+                self.register_all().await;
+            }
+        }
+    }
+
+    /// Shows that the broker is alive between registrations, when it asked to be forgotten soon after it is not.
+    async fn beat(&self, mut shutdown: watch::Receiver<bool>) {
+        while self.config.load().registration.acting_master {
+            tokio::select! {
+                () = self.clock.sleep(self.config.load().registration.heartbeat_interval) => {}
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+            let who = (self.who)();
+            let header = BrokerHeartbeat {
+                cluster_name: &who.cluster,
+                broker_address: &who.address,
+                broker_name: &who.name,
+                broker_id: Some(who.id),
+                ..BrokerHeartbeat::default()
+            };
+            for remote in self.elsewhere.iter().filter(|remote| remote.is_up.load(Ordering::Relaxed)) {
+                remote.link.send_oneway(Command::with_header(&header));
+            }
         }
     }
 
@@ -192,13 +238,15 @@ impl Registrar {
     /// What name servers are told about these topics.
     fn body(&self, table: TopicConfigTable) -> RegisterBrokerBody {
         let permission = self.config.load().identity.permission.cast_signed();
+        let mut data_version = table.data_version;
+        data_version.counter = data_version.counter.wrapping_add(self.told_otherwise.load(Ordering::Relaxed));
         let mut topics = table.topic_config_table;
         for config in topics.values_mut() {
             config.perm = mask(config.perm, permission);
         }
         RegisterBrokerBody {
             topic_config_serialize_wrapper: TopicConfigAndMappingTable {
-                data_version: table.data_version,
+                data_version,
                 topic_config_table: topics,
                 ..TopicConfigAndMappingTable::default()
             },

@@ -205,3 +205,43 @@ async fn a_name_server_that_is_down_holds_nothing_back() {
     let change = registrar.topic_changed("t");
     assert!(futures_util::FutureExt::now_or_never(change).is_some(), "one that is down is not even asked");
 }
+
+#[tokio::test]
+async fn a_changed_permission_of_the_broker_is_told_although_no_topic_changed() {
+    let manual = ManualClock::at(0);
+    let clock = Clock::manual(manual.clone());
+    let (_f, own) = config(&[]);
+    let embedded = Arc::new(NameServer::open(own, 0).unwrap());
+    let topics = Topics::with(&["t", "u"]);
+    let (_folder, registrar) = registrar(&topics, &[], &clock, Some(embedded.clone()));
+    registrar.register_all().await;
+    let (stop, task) = start(&registrar);
+    tokio::task::yield_now().await;
+    registrar.config.apply("brokerPermission=4").unwrap();
+    eventually(&manual, "read only", || permission(&embedded, "t") == PERM_READ).await;
+    stop.send_replace(true);
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_broker_that_asked_to_be_forgotten_soon_beats_in_between() {
+    let manual = ManualClock::at(0);
+    let clock = Clock::manual(manual.clone());
+    let (listener, address) = listener().await;
+    let elsewhere = NameServerElsewhere::on(listener, &clock);
+    let topics = Topics::with(&["t", "u"]);
+    let settings = [("namesrvAddr", address.as_str()), ("enableSlaveActingMaster", "true")];
+    let (_folder, registrar) = registrar(&topics, &settings, &clock, None);
+    registrar.register_all().await;
+    let registered_ms = clock.now_ms();
+    let (stop, task) = start(&registrar);
+    let was_seen_later = || {
+        let after = registered_ms + 10_001; // without a heartbeat it would be gone by then
+        elsewhere.server.read(|table| table.is_alive("c", "h:10911", after))
+    };
+    assert!(!was_seen_later());
+    eventually(&manual, "a heartbeat", was_seen_later).await;
+    assert!(clock.now_ms() - registered_ms < 10_000, "told by a heartbeat and not by the next registration");
+    stop.send_replace(true);
+    task.await.unwrap();
+}
