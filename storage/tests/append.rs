@@ -240,3 +240,41 @@ fn a_log_reader_sees_every_byte_once_and_holds_back_removal() {
     store.maintain();
     assert!(store.watermarks().min > 0);
 }
+
+#[test]
+fn many_senders_and_a_reader_see_every_message_once_and_in_order() {
+    const SENDERS: u32 = 4;
+    const EACH: u32 = 500;
+    let bench = Bench::new();
+    let store = bench.open();
+    let queue = store.queue("T", 0);
+    std::thread::scope(|scope| {
+        for sender in 0..SENDERS {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    let body = [sender.to_be_bytes(), n.to_be_bytes()].concat();
+                    send(store, "T", 0, &body).expect("an append");
+                }
+            });
+        }
+        let (mut next, mut expected) = (0, [0; SENDERS as usize]);
+        while next < i64::from(SENDERS * EACH) {
+            let fetched = store.fetch(&queue, next, FetchLimits::new(32, 1 << 20), ALL);
+            for slice in &fetched.records {
+                for record in RecordView::iter_all(slice) {
+                    let record = record.expect("a record");
+                    assert_eq!(record.queue_offset(), next);
+                    let (sender, n) = record.body().split_first_chunk().expect("two numbers");
+                    let n = u32::from_be_bytes(*n.first_chunk().expect("a number"));
+                    let expected = &mut expected[u32::from_be_bytes(*sender) as usize];
+                    assert_eq!(n, *expected);
+                    *expected += 1;
+                    next += 1;
+                }
+            }
+            assert_eq!(fetched.next_begin.max(next), next);
+        }
+    });
+    assert_eq!(store.stats().appended_records, u64::from(SENDERS * EACH));
+}

@@ -1,7 +1,7 @@
 //! The log: every record, in the order of appending, in files of one size.
 //!
-//! [`append`] is the one short lock under which a record gets its place. [`segment`] are the files, [`allocator`] the
-//! helper that makes them ahead of time, [`reader`] reads by offset and follows the log, [`recovery`] finds its end
+//! `append` is the one short lock under which a record gets its place. `segment` are the files, `allocator` the
+//! helper that makes them ahead of time, `reader` reads by offset and follows the log, `recovery` finds its end
 //! again after a stop.
 //!
 //! Invariant: bytes before the published end of a segment never change, and a record never spans two segments.

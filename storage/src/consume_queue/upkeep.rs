@@ -30,7 +30,7 @@ impl Queue {
 
     /// Takes the queue back to a point of the log: entries of records at `physical` or behind it are zeroed, and files that
     /// hold nothing else are removed. Call with the append lock held, or before the store is open. Returns whether anything
-    /// was cut; the cut is durable after [`sync_end`](Self::sync_end).
+    /// was cut; the cut is durable after `sync_end`.
     pub fn truncate(&self, physical: u64) -> Result<bool, FileError> {
         let old_end = self.end_entry.load(Ordering::Acquire);
         let first_kept = self.files.first_start().unwrap_or(0) / self.kind().entry_len();
