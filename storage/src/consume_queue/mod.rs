@@ -8,7 +8,7 @@
 //! Readers take no lock. Invariant: an entry is written before `max_offset` is raised past it (release), and readers
 //! load `max_offset` (acquire) before they read entries.
 //!
-//! [`entry`] is the layout, [`file`] the files below, [`lookup`] finding by offset and by time, [`upkeep`] flushing,
+//! [`entry`] is the layout, [`mod@file`] the files below, [`lookup`] finding by offset and by time, [`upkeep`] flushing,
 //! cutting and deleting, [`load`] start-up, [`table`] all queues, [`ext`] the extension files that we only read.
 
 pub mod entry;
