@@ -22,6 +22,9 @@ use super::{
     state::{self, Claim, Decision, Next, ParkReason},
 };
 
+/// Time between two looks of a slave whether it has become the master.
+const SLAVE_LOOK_MS: i64 = 1000;
+
 /// What a producer is asked: is this half message to be committed?
 #[derive(Debug, Clone)]
 pub struct Question {
@@ -61,6 +64,9 @@ impl Transactions {
     /// Does what is due now, a bounded amount of it. Says when to call it again.
     pub fn check(&self, host: &dyn Host) -> Next {
         let now = self.now_ms();
+        if self.is_slave() {
+            return Next::At(now.saturating_add(SLAVE_LOOK_MS));
+        }
         let rules = self.rules();
         let mut commands = Vec::new();
         let next = self.state.lock().step(now, &rules, |group| host.is_online(group), &mut commands);

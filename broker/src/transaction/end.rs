@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 use tenonmq_protocol::code::ResponseCode;
-use tenonmq_storage::{AppendClass, AppendError, Boundary, Queue, Role, Unwritable};
+use tenonmq_storage::{AppendClass, AppendError, Boundary, Queue, Unwritable};
 
 use super::{
     Host, Transactions, Verdict,
@@ -112,7 +112,7 @@ impl Transactions {
     /// # Errors
     /// With the code that Apache answers; nothing is written then.
     pub fn end(&self, host: &dyn Host, end: &End<'_>) -> Result<Ended, EndRefused> {
-        if self.store.permit().role == Role::Slave {
+        if self.is_slave() {
             return Err(EndRefused::Slave);
         }
         let log_offset = u64::try_from(end.log_offset).map_err(|_| EndRefused::NotFound)?;

@@ -18,7 +18,7 @@ use crate::{
     group::stopped,
 };
 
-/// Time between two savings of counts and offsets (`transactionMetricFlushInterval`).
+/// Time between two savings of offsets (Apache's `transactionMetricFlushInterval`).
 const SAVE_INTERVAL: Duration = Duration::from_secs(3);
 
 impl Host for Core {
@@ -67,8 +67,13 @@ impl Host for Core {
 /// [`save_finally`].
 pub async fn keep_checking(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
     let mut save_at = core.clock.now_ms();
+    let mut parked_known = core.topics.get(PARKED_TOPIC).is_some();
     while !*stop.borrow() {
         let next = core.transactions.check(&*core);
+        if !parked_known && let Some(topic) = core.topics.get(PARKED_TOPIC) {
+            parked_known = true;
+            core.announcer.topic_changed(&topic.config).await;
+        }
         let now = core.clock.now_ms();
         if now >= save_at {
             save_at = now + super::millis(SAVE_INTERVAL);

@@ -37,7 +37,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use tenonmq_protocol::message::{Properties, properties::names as property};
-use tenonmq_storage::{AppendError, Appended, FileError, Queue, Store};
+use tenonmq_storage::{AppendClass, AppendError, Appended, FileError, Queue, Role, Store};
 use tokio::sync::Notify;
 
 pub use check::Question;
@@ -121,28 +121,50 @@ impl Transactions {
         let op = store.queue(records::OP_TOPIC, records::QUEUE);
         let (checks, counts) = CheckLog::open(&store)?;
         let audit = AuditLog::new(&store);
-        let now = store.environment().clock.now_ms();
-        let settings = config.load();
-        let plan = rebuild::Plan {
-            saved,
-            snapshot: Snapshot::load(&store, &half, &op),
-            counts,
-            timeout_ms: millis(settings.transactions.immunity),
-            interval_ms: millis(settings.transactions.check_interval),
-            now,
-        };
-        let rebuilt = rebuild::rebuild(&store, &half, &op, &plan, Limits::default());
-        for offsets in rebuilt.missing_ops.chunks(512) {
-            let body = records::OpBody::of(offsets);
-            let class = tenonmq_storage::AppendClass::Settle;
-            store.append(&op, &body.record(broker, now), records::OP_TAGS_CODE, class)?;
-        }
         let saver = Mutex::new(Saver::new(&store));
-        let state = Mutex::new(rebuilt.state);
+        let state = Mutex::new(State::new(SafeOffsets::default(), Limits::default()));
         let transactions = Self { store, config, half, op, state, wake: Notify::new(), checks, audit, saver };
-        let listed = transactions.take_snapshot()?;
-        transactions.saver.lock().snapshot = listed;
+        let snapshot = Snapshot::load(&transactions.store, &transactions.half, &transactions.op);
+        transactions.rebuild(saved, snapshot, counts, broker)?;
         Ok(transactions)
+    }
+
+    /// Makes the state again from the log: this broker has become master of a log that another one wrote.
+    ///
+    /// # Errors
+    /// As [`Transactions::open`].
+    pub fn reload(&self, saved: (Option<i64>, Option<i64>), broker: SocketAddr) -> Result<(), OpenError> {
+        self.rebuild(saved, None, check_log::Counts::default(), broker)
+    }
+
+    fn rebuild(
+        &self,
+        saved: (Option<i64>, Option<i64>),
+        snapshot: Option<Snapshot>,
+        counts: check_log::Counts,
+        broker: SocketAddr,
+    ) -> Result<(), OpenError> {
+        let now = self.now_ms();
+        let timeout_ms = self.timeout_ms();
+        let plan = rebuild::Plan { saved, snapshot, counts, timeout_ms, interval_ms: self.rules().interval_ms, now };
+        let rebuilt = rebuild::rebuild(&self.store, &self.half, &self.op, &plan, Limits::default());
+        if !self.is_slave() {
+            for offsets in rebuilt.missing_ops.chunks(512) {
+                let body = records::OpBody::of(offsets);
+                let class = AppendClass::Settle;
+                self.store.append(&self.op, &body.record(broker, now), records::OP_TAGS_CODE, class)?;
+            }
+        }
+        *self.state.lock() = rebuilt.state;
+        let listed = self.take_snapshot()?;
+        self.saver.lock().snapshot = listed;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Whether this broker follows another one: then it decides nothing.
+    fn is_slave(&self) -> bool {
+        self.store.permit().role == Role::Slave
     }
 
     /// The queue that half messages are appended to.

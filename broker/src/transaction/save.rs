@@ -9,6 +9,8 @@ use super::{SafeOffsets, Transactions, snapshot::Snapshot};
 
 /// Records in half and op queue after which what is undecided is written down again, so that a start need not read them.
 const SNAPSHOT_AFTER: i64 = 100_000;
+/// Time between two savings of the counts. Only a start of Apache's broker reads them.
+const METRICS_PERIOD_MS: i64 = 30_000;
 /// Entries listed under one hold of the lock.
 const PAGE: usize = 1024;
 
@@ -50,15 +52,18 @@ impl Saver {
 }
 
 impl Transactions {
-    /// Periodic work (`transactionMetricFlushInterval`, 3 s): saves counts, and returns the offsets of
+    /// Periodic work, every few seconds: saves counts, and returns the offsets of
     /// `CID_RMQ_SYS_TRANS` that may be saved now, if there are new ones.
     ///
     /// They never pass an undecided half message, and they count only decisions that are flushed: so neither this broker
     /// after a crash nor Apache's, started on this directory, misses one.
     pub fn persist(&self) -> Option<SafeOffsets> {
+        if self.is_slave() {
+            return None;
+        }
         self.take_up_unreported();
         let mut saver = self.saver.lock();
-        self.save_metrics(&mut saver);
+        self.save_metrics(&mut saver, METRICS_PERIOD_MS);
         self.snapshot_if_behind(&mut saver);
         let flushed = self.store.watermarks().flushed;
         match saver.candidate {
@@ -76,7 +81,7 @@ impl Transactions {
 
     /// The offsets to save at a clean stop, when everything is flushed.
     pub fn final_offsets(&self) -> SafeOffsets {
-        self.save_metrics(&mut self.saver.lock());
+        self.save_metrics(&mut self.saver.lock(), 0);
         if let Err(error) = self.take_snapshot() {
             tracing::warn!(%error, "undecided transactions not listed; the next start reads more of the log");
         }
@@ -139,8 +144,12 @@ impl Transactions {
         Ok(next)
     }
 
-    fn save_metrics(&self, saver: &mut Saver) {
+    /// Saves the counts unless that was done less than `period_ms` ago: each time costs two flushes of a file.
+    fn save_metrics(&self, saver: &mut Saver, period_ms: i64) {
         let now = self.now_ms();
+        if now - saver.metrics.data_version.timestamp < period_ms {
+            return;
+        }
         let counts: BTreeMap<String, u64> =
             self.state.lock().topic_counts().map(|(topic, count)| (topic.to_owned(), count)).collect();
         let before = saver.metrics.transaction_count.len();
