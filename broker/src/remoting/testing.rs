@@ -50,7 +50,17 @@ impl Peer {
 
     /// Codes of what the broker has sent of its own accord since the last call.
     pub(crate) fn received(&mut self) -> Vec<i32> {
-        std::iter::from_fn(|| self.inbox.try_recv().ok()).map(|command| command.code).collect()
+        self.take().into_iter().map(|command| command.code).collect()
+    }
+
+    /// What the broker sends next of its own accord.
+    pub(crate) async fn next(&mut self) -> Command {
+        self.inbox.recv().await.expect("the connection is open")
+    }
+
+    /// What the broker has sent of its own accord since the last call.
+    pub(crate) fn take(&mut self) -> Vec<Command> {
+        std::iter::from_fn(|| self.inbox.try_recv().ok()).collect()
     }
 }
 

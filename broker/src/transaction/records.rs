@@ -128,7 +128,10 @@ impl<'a> HalfRecord<'a> {
 
     /// The body of a check: the half message as a record of its real topic, at the half message's own place.
     pub(super) fn question(&self, attempt: u32) -> Vec<u8> {
-        let text = self.text_with_checks(attempt);
+        let mut properties = self.with_checks(attempt);
+        properties.set(property::WAIT, "false"); // [golden]: what Apache asks about is the copy that waited for no flush
+        let mut text = Vec::with_capacity(self.text.len() + 32);
+        properties.encode_into(&mut text);
         let record = NewRecord { topic: self.real_topic, queue_id: self.real_queue_id, ..self.copy(&text) };
         let at = Assigned {
             queue_offset: self.record.queue_offset(),
@@ -142,11 +145,15 @@ impl<'a> HalfRecord<'a> {
 
     /// The property text with `TRANSACTION_CHECK_TIMES` set.
     pub(super) fn text_with_checks(&self, checks: u32) -> Vec<u8> {
+        let mut text = Vec::with_capacity(self.text.len() + 32);
+        self.with_checks(checks).encode_into(&mut text);
+        text
+    }
+
+    fn with_checks(&self, checks: u32) -> Properties<'a> {
         let mut properties = Properties::parse(self.text);
         properties.set(property::TRANSACTION_CHECK_TIMES, checks.to_string());
-        let mut text = Vec::with_capacity(self.text.len() + 32);
-        properties.encode_into(&mut text);
-        text
+        properties
     }
 
     fn copy<'t>(&self, properties: &'t [u8]) -> NewRecord<'t>
@@ -291,6 +298,7 @@ mod tests {
         let asked_view = RecordView::parse(asked).expect("a record");
         let mut properties = asked_view.properties();
         properties.remove(property::TRANSACTION_CHECK_TIMES);
+        properties.set(property::WAIT, "true");
         let mut text = Vec::new();
         properties.encode_into(&mut text);
         let asked_half = HalfRecord::of(asked_view);

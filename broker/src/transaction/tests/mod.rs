@@ -3,3 +3,4 @@ mod bench;
 mod checking;
 mod ending;
 mod restarting;
+mod wire;
