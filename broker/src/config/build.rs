@@ -122,6 +122,8 @@ fn name_server(read: &Reader<'_>, roles: Roles, data: &std::path::Path) -> Resul
         all_topic_list: read.flag("enableAllTopicList")?,
         delete_missing_topics: read.flag("deleteTopicWithBrokerRegistration")?,
         wait_before_routes: read.flag("needWaitForService")?.then_some(wait),
+        max_brokers: read.number("namesrvMaxBrokers", 1..=10_000_000)?,
+        max_topics: read.number("namesrvMaxTopics", 1..=100_000_000)?,
         scan_interval: read.millis("scanNotActiveBrokerInterval", 1)?,
     })
 }

@@ -102,6 +102,10 @@ pub struct NameServer {
     pub delete_missing_topics: bool,
     /// `needWaitForService`, default false: no routes until `wait` has passed since the start.
     pub wait_before_routes: Option<Duration>,
+    /// `namesrvMaxBrokers`, default 10 000 broker processes.
+    pub max_brokers: usize,
+    /// `namesrvMaxTopics`, default 1 000 000.
+    pub max_topics: usize,
     /// `scanNotActiveBrokerInterval`, in milliseconds, default 5 s.
     pub scan_interval: Duration,
 }

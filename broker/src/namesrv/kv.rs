@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// The namespace with the order configuration of topics.
 pub const ORDER_NAMESPACE: &str = "ORDER_TOPIC_CONFIG";
 
+/// Most bytes of keys and values together: the whole file is rewritten with each change.
+pub const MAX_BYTES: usize = 4 << 20;
+
 type Table = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Upstream `KVConfigSerializeWrapper`.
@@ -58,7 +61,7 @@ impl Kv {
     /// Sets a value (code 100) and writes the file.
     ///
     /// # Errors
-    /// The file cannot be written; the table is as before.
+    /// The file cannot be written, or holds [`MAX_BYTES`] already; the table is as before.
     pub fn put(&self, namespace: &str, key: &str, value: &str) -> io::Result<()> {
         self.change(|table| {
             table.entry(namespace.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
@@ -81,11 +84,19 @@ impl Kv {
         let _writing = self.writing.lock();
         let mut table = self.table.read().clone();
         edit(&mut table);
+        if size(&table) > MAX_BYTES.max(size(&self.table.read())) {
+            return Err(io::Error::other(format!("keys and values may not exceed {MAX_BYTES} bytes")));
+        }
         let file = File { config_table: table };
         write(&self.path, &file)?;
         *self.table.write() = file.config_table;
         Ok(())
     }
+}
+
+fn size(table: &Table) -> usize {
+    let of = |(key, value): (&String, &String)| key.len() + value.len();
+    table.iter().map(|(namespace, values)| namespace.len() + values.iter().map(of).sum::<usize>()).sum()
 }
 
 fn read(path: &Path) -> io::Result<Table> {
@@ -177,5 +188,16 @@ mod tests {
         };
         assert!(kv.put("n", "k", "v").is_err());
         assert_eq!(kv.get("n", "k"), None);
+    }
+
+    #[test]
+    fn a_full_table_takes_no_more_but_can_be_emptied() {
+        let folder = tempfile::tempdir().unwrap();
+        let kv = Kv::open(folder.path().join("kvConfig.json")).unwrap();
+        kv.put("n", "k", &"v".repeat(MAX_BYTES - 2)).unwrap();
+        assert!(kv.put("n", "l", "w").unwrap_err().to_string().contains("may not exceed"));
+        assert_eq!(kv.get("n", "l"), None);
+        kv.delete("n", "k").unwrap();
+        kv.put("n", "l", "w").unwrap();
     }
 }

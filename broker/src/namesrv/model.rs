@@ -52,6 +52,12 @@ pub enum Refused {
     /// A broker that was never seen told only one topic: that is a change to a table we do not have.
     #[error("register broker failed")]
     Incomplete,
+    /// The table has as many brokers as `namesrvMaxBrokers` allows.
+    #[error("register broker failed: {0} brokers are registered already (namesrvMaxBrokers)")]
+    TooManyBrokers(usize),
+    /// The table would have more topics than `namesrvMaxTopics` allows.
+    #[error("register broker failed: more than {0} topics (namesrvMaxTopics)")]
+    TooManyTopics(usize),
 }
 
 /// Leaves only brokers of `zone`, and those without a master, which anybody may have to read from.

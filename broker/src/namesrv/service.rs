@@ -161,7 +161,12 @@ impl NameServer {
     fn rules(&self) -> Rules {
         let config = self.config.load();
         let config = &config.name_server;
-        Rules { acting_master: config.acting_master, delete_missing_topics: config.delete_missing_topics }
+        Rules {
+            acting_master: config.acting_master,
+            delete_missing_topics: config.delete_missing_topics,
+            max_brokers: config.max_brokers,
+            max_topics: config.max_topics,
+        }
     }
 
     fn try_answer(&self, call: &Call<'_>, now_ms: i64) -> Outcome {
@@ -296,7 +301,7 @@ impl NameServer {
     fn register_topic(&self, call: &Call<'_>) -> Outcome {
         let header = h::RegisterTopic::decode(&call.fields)?;
         let route: TopicRoute = json::from_slice(call.body)?;
-        self.table.write().register_topic(header.topic, &route.queues);
+        self.table.write().register_topic(header.topic, &route.queues, self.rules());
         Ok(Answer::ok())
     }
 

@@ -32,12 +32,22 @@ const UNIT: i32 = 1;
 const UNIT_SUBSCRIPTION: i32 = 2;
 
 /// What operators can choose about the table.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// `supportActingMaster`: routes show the lowest slave as master while there is none.
     pub acting_master: bool,
     /// `deleteTopicWithBrokerRegistration`: a registration removes the topics that it lacks.
     pub delete_missing_topics: bool,
+    /// `namesrvMaxBrokers`: broker processes that may be registered.
+    pub max_brokers: usize,
+    /// `namesrvMaxTopics`: topics that may be known.
+    pub max_topics: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { acting_master: false, delete_missing_topics: false, max_brokers: 10_000, max_topics: 1_000_000 }
+    }
 }
 
 /// Which of the unit topics to list; see [`RouteTable::unit_topics`].
@@ -94,7 +104,8 @@ impl RouteTable {
     /// Takes a registration (code 103), full or of one changed topic.
     ///
     /// # Errors
-    /// [`Refused::Incomplete`] when a broker that is not known tells exactly one topic.
+    /// [`Refused::Incomplete`] when a broker that is not known tells exactly one topic, and the others when the table
+    /// is full. Nothing has changed then.
     pub fn register(
         &mut self,
         who: &Registrant,
@@ -103,6 +114,13 @@ impl RouteTable {
         now_ms: i64,
     ) -> Result<Registered, Refused> {
         let instance = Instance::new(&who.cluster, &who.address);
+        if !self.live.contains_key(&instance) && self.live.len() >= rules.max_brokers {
+            return Err(Refused::TooManyBrokers(rules.max_brokers));
+        }
+        let told = what.topic_config_serialize_wrapper.topic_config_table.keys();
+        if !self.has_room_for(told, rules) {
+            return Err(Refused::TooManyTopics(rules.max_topics));
+        }
         self.clusters.entry(who.cluster.clone()).or_default().insert(who.name.clone());
         let is_new_name = !self.brokers.contains_key(&who.name);
         let broker = self.brokers.entry(who.name.clone()).or_default();
@@ -137,6 +155,10 @@ impl RouteTable {
         };
         self.live.insert(instance, live);
         Ok(self.master_for(who))
+    }
+
+    fn has_room_for<'a>(&self, topics: impl Iterator<Item = &'a String>, rules: Rules) -> bool {
+        self.topics.len() + topics.filter(|topic| !self.topics.contains_key(*topic)).count() <= rules.max_topics
     }
 
     /// Another process holds this id with a later master epoch: the caller was replaced and does not know yet.
@@ -300,7 +322,10 @@ impl RouteTable {
     }
 
     /// Takes one topic without a registration (code 217). Nothing happens when a broker in it is unknown.
-    pub fn register_topic(&mut self, topic: &str, queues: &[QueueData]) {
+    pub fn register_topic(&mut self, topic: &str, queues: &[QueueData], rules: Rules) {
+        if !self.has_room_for(std::iter::once(&topic.to_owned()), rules) {
+            return;
+        }
         if queues.is_empty() || queues.iter().any(|queues| !self.brokers.contains_key(&queues.broker_name)) {
             return;
         }

@@ -16,6 +16,8 @@ pub(super) const KEYS: &[Key] = &[
     key("namesrvEnable", Choice(&["auto", "true", "false"]), Fixed("auto")),
     key("namesrvListenPort", Int, Fixed("9876")),
     key("queueLocksMax", Int, Fixed("1000000")),
+    key("namesrvMaxBrokers", Int, Fixed("10000")),
+    key("namesrvMaxTopics", Int, Fixed("1000000")),
     key("remotingFrameMaxLength", Int, Fixed("16777216")),
     key("remotingMaxConnections", Int, Fixed("20000")),
     key("remotingOutboxMaxBytes", Long, Fixed("67108864")),

@@ -1,8 +1,9 @@
 use super::*;
 use crate::namesrv::model::keep_zone;
 
-const RULES: Rules = Rules { acting_master: false, delete_missing_topics: false };
-const ACTING: Rules = Rules { acting_master: true, delete_missing_topics: false };
+const RULES: Rules =
+    Rules { acting_master: false, delete_missing_topics: false, max_brokers: 10_000, max_topics: 1_000_000 };
+const ACTING: Rules = Rules { acting_master: true, ..RULES };
 
 fn broker(name: &str, id: i64) -> Registrant {
     Registrant {
@@ -211,10 +212,10 @@ fn a_topic_is_deleted_in_one_cluster_or_everywhere() {
 #[test]
 fn a_topic_alone_is_taken_only_for_known_brokers() {
     let mut table = RouteTable::default();
-    table.register_topic("t", &[queues_of("a", &config(2))]);
+    table.register_topic("t", &[queues_of("a", &config(2))], RULES);
     assert!(table.topics().is_empty());
     register(&mut table, &broker("a", 0), serving(0, &[]));
-    table.register_topic("t", &[queues_of("a", &config(2))]);
+    table.register_topic("t", &[queues_of("a", &config(2))], RULES);
     assert_eq!(table.topics(), ["t"]);
 }
 
@@ -289,4 +290,19 @@ fn filter_servers_are_listed_by_the_address_of_their_broker() {
     assert_eq!(table.route("t", RULES).unwrap().filter_server_table["a-0:10911"], ["f:1"]);
     register(&mut table, &broker("a", 0), serving(1, &["t", "u"]));
     assert!(table.route("t", RULES).unwrap().filter_server_table.is_empty());
+}
+
+#[test]
+fn a_full_table_refuses_what_is_new_and_takes_what_it_knows() {
+    let mut table = RouteTable::default();
+    let full = Rules { max_brokers: 1, max_topics: 2, ..RULES };
+    table.register(&broker("a", 0), serving(0, &["t", "u"]), full, 0).unwrap();
+    let second = table.register(&broker("b", 0), serving(0, &["t", "u"]), full, 0);
+    assert_eq!(second, Err(Refused::TooManyBrokers(1)));
+    assert_eq!(table.system_topics(), ["c", "a"], "a refused broker leaves no trace");
+    let more = table.register(&broker("a", 0), serving(1, &["t", "v"]), full, 0);
+    assert_eq!(more, Err(Refused::TooManyTopics(2)));
+    table.register_topic("v", &[queues_of("a", &config(2))], full);
+    table.register(&broker("a", 0), serving(2, &["t"]), full, 0).unwrap();
+    assert_eq!(table.topics(), ["t", "u"]);
 }
