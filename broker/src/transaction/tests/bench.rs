@@ -103,6 +103,8 @@ pub(super) struct Bench {
     pub(super) around: Arc<Surroundings>,
     open: Option<(Store, Transactions)>,
     saved: Option<SafeOffsets>,
+    /// Share of the disk above which ordinary sends are refused.
+    pub(super) refuse_percent: u8,
     sent: u32,
 }
 
@@ -124,7 +126,7 @@ impl Bench {
             woken: Mutex::default(),
         };
         let clock = Arc::new(ManualClock::new(NOON));
-        Self { folder, clock, config, around: Arc::new(around), open: None, saved: None, sent: 0 }
+        Self { folder, clock, config, around: Arc::new(around), open: None, saved: None, refuse_percent: 100, sent: 0 }
     }
 
     pub(super) fn started() -> Self {
@@ -144,6 +146,7 @@ impl Bench {
 
     pub(super) fn start(&mut self) {
         let mut config = StoreConfig::new(self.root());
+        config.retention.refuse_percent = self.refuse_percent;
         config.segment_size = 131_072;
         config.consume_queue_file_size = 1000;
         config.batch_consume_queue_file_size = 460;

@@ -231,3 +231,17 @@ fn check_counts_survive_two_restarts() {
     assert_eq!((found.state.checks, found.state.asked_at), (1, Some(NOON + 6 * SECOND)));
     assert_eq!(found.state.due_at, NOON + 36 * SECOND);
 }
+
+#[test]
+fn what_is_open_can_be_settled_while_the_disk_is_too_full_for_sends() {
+    let mut bench = Bench::started();
+    let (first, second) = (bench.half("a"), bench.half("b"));
+    bench.stop();
+    bench.refuse_percent = 0;
+    bench.start();
+    bench.store().maintain();
+    assert!(bench.store().writable().is_err());
+    assert_eq!(bench.end(first, Committed).unwrap(), Ended::Decided);
+    assert_eq!(bench.end(second, RolledBack).unwrap(), Ended::Decided);
+    assert_eq!(bench.visible(), ["a"]);
+}

@@ -52,7 +52,7 @@ impl Client {
     fn verdict(&self, file: &str, said: &str, half_offset: i64, log_offset: i64) -> Vec<u8> {
         let verdicts = self.requests(file, RequestCode::END_TRANSACTION);
         let says_so = |command: &Command| command.field("commitOrRollback") == Some(said);
-        let mut command = verdicts.iter().map(|frame| decoded(frame)).filter(says_so).next_back().unwrap();
+        let mut command = verdicts.iter().map(|frame| decoded(frame)).rfind(says_so).unwrap();
         for (name, value) in &mut command.fields {
             match name.as_str() {
                 "tranStateTableOffset" => *value = half_offset.to_string(),
