@@ -1,0 +1,67 @@
+//! The client's promises, kept against a broker: the one whose name server `TENONMQ_TEST_NAMESRV` gives, or else our own,
+//! started here.
+//!
+//! Another broker must check transactions every second: `transactionCheckInterval=1000 transactionTimeOut=1000`.
+
+use std::{path::PathBuf, sync::OnceLock, thread};
+
+use tenonmq_client::{Error, Message};
+use tenonmq_tests::{
+    client_suite::{consumers, producers, pulling, support, transactions},
+    own_broker::OwnBroker,
+};
+
+/// The address of the name server to test against.
+fn name_server() -> &'static str {
+    static ADDRESS: OnceLock<String> = OnceLock::new();
+    ADDRESS.get_or_init(|| std::env::var("TENONMQ_TEST_NAMESRV").unwrap_or_else(|_| own_name_server()))
+}
+
+/// Starts our own, on a thread that lives as long as the process.
+fn own_name_server() -> String {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("client_against");
+    drop(std::fs::remove_dir_all(&folder)); // of the run before
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().expect("threads for the broker");
+        runtime.block_on(async {
+            let broker = OwnBroker::start(&folder).await.unwrap_or_else(|error| panic!("{error:?}"));
+            tell.send(broker.name_server()).expect("the test waits for the address");
+            std::future::pending::<()>().await;
+        });
+    });
+    told.recv().expect("the broker starts")
+}
+
+macro_rules! run {
+    ($($module:ident :: $scenario:ident),* $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $scenario() -> Result<(), Error> {
+            $module::$scenario(name_server()).await
+        }
+    )*};
+}
+tenonmq_tests::for_each_client_scenario!(run);
+
+/// Always our own, because it is stopped: what was sent before is there, what is sent after arrives, and nobody connects
+/// anew by hand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_find_back_to_a_broker_that_restarts() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let broker = OwnBroker::start(folder.path()).await?;
+    let ns = broker.name_server();
+    let topic = support::topic(&ns, 2).await?;
+    let producer = support::producer(&ns).await?;
+    let (consumer, mut inbox) = support::consume(&ns, &support::fresh("CG"), &topic).await?;
+    producer.send(Message::new(&topic, "before")).await?;
+    assert_eq!(inbox.next_bodies(1).await, ["before"]);
+    consumer.commit().await;
+
+    let broker = broker.restart().await?;
+    support::until("a send gets through", async || producer.send(Message::new(&topic, "after")).await.is_ok()).await;
+    assert!(inbox.until("after").await.is_empty(), "a committed message came again");
+    consumer.shutdown().await;
+    producer.shutdown().await;
+    broker.shutdown().await;
+    Ok(())
+}
