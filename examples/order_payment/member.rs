@@ -47,7 +47,8 @@ impl Member {
 
     /// How often the effect of an order happened.
     pub(crate) async fn effects(&self, order: u32) -> sqlx::Result<u32> {
-        let row = sqlx::query("SELECT COUNT(*) FROM effect WHERE order_id = ?").bind(order).fetch_one(&self.pool).await?;
+        let row =
+            sqlx::query("SELECT COUNT(*) FROM effect WHERE order_id = ?").bind(order).fetch_one(&self.pool).await?;
         row.try_get(0)
     }
 

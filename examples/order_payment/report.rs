@@ -65,7 +65,15 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_preset(UTF8_BORDERS_ONLY);
-        table.set_header(["order", "fate", "decision", "checks", "stock (deliveries)", "points (deliveries)", "agrees"]);
+        table.set_header([
+            "order",
+            "fate",
+            "decision",
+            "checks",
+            "stock (deliveries)",
+            "points (deliveries)",
+            "agrees",
+        ]);
         for line in &self.lines {
             table.add_row([
                 line.order.to_string(),

@@ -105,7 +105,8 @@ async fn place(
     order: u32,
     fate: Fate,
 ) -> Result<(), Error> {
-    let message = Message::new(TOPIC, format!("order {order}")).key(order.to_string()).property(PLACED, now_ms().to_string());
+    let message =
+        Message::new(TOPIC, format!("order {order}")).key(order.to_string()).property(PLACED, now_ms().to_string());
     match fate {
         Fate::Paid | Fate::Declined => producer.send_in_transaction(message, (order, fate)).await.map(|_| ()),
         Fate::DiesAfterPaying | Fate::DiesBeforePaying => {
