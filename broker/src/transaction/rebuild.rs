@@ -94,10 +94,10 @@ pub(super) fn rebuild(store: &Store, half: &Queue, op: &Queue, plan: &Plan, limi
     // what lies below the saved half offset was passed by whoever saved it: decided, copied or given up
     let listed = plan.snapshot.iter().flat_map(|snapshot| &snapshot.pending);
     for known in listed.filter(|known| known.offset >= start.half) {
-        let entry = half.entry(known.offset).filter(|entry| entry.physical_offset == known.log_offset);
-        let met = entry.and_then(|entry| store.peek(&entry, |record| walk.meet(&HalfRecord::of(*record), Some(known))));
-        if met.is_none() {
-            tracing::error!(half_offset = known.offset, "undecided half message is gone from the log");
+        let bytes = store.read(known.log_offset);
+        match bytes.as_deref().and_then(HalfRecord::parse).filter(|found| known.is(found)) {
+            Some(found) => walk.meet(&found, Some(known)),
+            None => tracing::error!(half_offset = known.offset, "undecided half message is gone from the log"),
         }
     }
     each(store, half, from.half.max(start.half), |record| walk.meet(record, None));
@@ -217,8 +217,9 @@ impl Walk<'_> {
     fn finish(self, store: &Store, half: &Queue, start: SafeOffsets, limits: Limits) -> Rebuilt {
         let mut state = State::new(start, limits);
         for (offset, found) in &self.found {
-            if let Some(entry) = half.entry(*offset) {
-                store.peek(&entry, |record| self.take_up(&mut state, &HalfRecord::of(*record), *offset, *found));
+            let bytes = store.read(found.log_offset);
+            if let Some(half) = bytes.as_deref().and_then(HalfRecord::parse) {
+                self.take_up(&mut state, &half, *offset, *found);
             }
         }
         state.know_all_below(half.max_offset());

@@ -9,7 +9,11 @@ use std::path::PathBuf;
 
 use tenonmq_storage::{FileError, Queue, Store};
 
-use super::{SafeOffsets, check_log::folder};
+use super::{
+    SafeOffsets,
+    check_log::folder,
+    records::{HALF_TOPIC, HalfRecord},
+};
 
 const MAGIC: u64 = 0x5445_4e4f_4e54_5801;
 const HEADER: usize = 48;
@@ -26,6 +30,16 @@ pub(super) struct Remembered {
     /// When it was asked about last; 0 if never. In milliseconds.
     pub(super) asked_at: i64,
     pub(super) checks: u16,
+}
+
+impl Remembered {
+    /// Whether `half` is the record of this message.
+    pub(super) fn is(&self, half: &HalfRecord<'_>) -> bool {
+        let record = &half.record;
+        record.topic() == HALF_TOPIC
+            && record.queue_offset() == self.offset
+            && record.physical_offset().cast_unsigned() == self.log_offset
+    }
 }
 
 /// What the file holds.
