@@ -120,7 +120,14 @@ impl NameServer {
     /// # Errors
     /// [`Refused`] says why it was not taken.
     pub fn register(&self, who: &Registrant, what: RegisterBrokerBody, now_ms: i64) -> Result<Registered, Refused> {
-        self.table.write().register(who, what, self.rules(), now_ms)
+        let rules = self.rules();
+        let mut table = self.table.write();
+        let is_known = table.version(&who.cluster, &who.address).is_some();
+        let told = table.register(who, what, rules, now_ms)?;
+        if !is_known {
+            info!(cluster = who.cluster, broker = who.name, id = who.id, address = who.address, "broker registered");
+        }
+        Ok(told)
     }
 
     /// Ends a registration.
