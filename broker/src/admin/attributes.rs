@@ -1,4 +1,4 @@
-//! Topic attributes, and changes of them in the form `+key=value,-other`.
+//! Attributes of topics and groups, and changes of them in the form `+key=value,-other`.
 
 use std::collections::BTreeMap;
 
@@ -75,9 +75,28 @@ pub fn apply(
     current: Option<&BTreeMap<String, String>>,
     changes: &Changes<'_>,
 ) -> Result<BTreeMap<String, String>, Refusal> {
+    apply_known(&ATTRIBUTES, current, changes)
+}
+
+/// The same for the attributes of a subscription group, of which there is none yet.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_group(
+    current: Option<&BTreeMap<String, String>>,
+    changes: &Changes<'_>,
+) -> Result<BTreeMap<String, String>, Refusal> {
+    apply_known(&[], current, changes)
+}
+
+fn apply_known(
+    known: &[Attribute],
+    current: Option<&BTreeMap<String, String>>,
+    changes: &Changes<'_>,
+) -> Result<BTreeMap<String, String>, Refusal> {
     let mut attributes = current.cloned().unwrap_or_default();
     for (&key, &value) in changes {
-        let Some(attribute) = ATTRIBUTES.iter().find(|attribute| attribute.name == key) else {
+        let Some(attribute) = known.iter().find(|attribute| attribute.name == key) else {
             return Err(refuse(format!("unsupported key: {key}")));
         };
         if current.is_none() && value.is_none() {

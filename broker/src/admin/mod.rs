@@ -1,9 +1,19 @@
 //! What operators and their tools ask of a broker. None of it is on a hot path.
 //!
-//! [`topic`] and [`attributes`]: creating, changing and deleting topics. [`query`]: finding messages. [`broker`]: settings
-//! and counters of the process. Rules: `remoting.md` section 9.
+//! [`topic`], [`group`] and [`attributes`]: creating, changing and deleting topics and subscription groups. [`client`]: who
+//! is connected. [`progress`]: how far groups have come; [`reset`]: moving them. [`relay`]: asking their members.
+//! [`query`] and [`queue`]: finding messages. [`broker`]: settings and counters of the process.
+//! Rules: `remoting.md` section 9.
 
 pub mod attributes;
 pub mod broker;
+pub mod client;
+pub mod group;
+pub mod progress;
 pub mod query;
+pub mod queue;
+pub mod relay;
+pub mod reset;
+#[cfg(test)]
+mod tests;
 pub mod topic;

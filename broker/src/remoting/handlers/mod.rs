@@ -2,10 +2,13 @@
 
 pub(crate) mod broker;
 pub(crate) mod client;
+pub(crate) mod group;
 pub(crate) mod lock;
 pub(crate) mod offset;
+pub(crate) mod progress;
 pub(crate) mod pull;
 pub(crate) mod query;
+pub(crate) mod relay;
 pub(crate) mod send;
 pub(crate) mod topic;
 pub(crate) mod transaction;
