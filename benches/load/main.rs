@@ -148,7 +148,7 @@ fn run(kind: Kind, load: &Load) -> Result<(), Box<dyn std::error::Error>> {
     phase.0.store(Phase::STOP, Ordering::Relaxed);
     let elapsed = started.elapsed();
     let server = meter.map(|meter| meter.stop()).transpose()?;
-    let mut total = Tally { operations: 0, failures: 0, latency: Histogram::new(3)? };
+    let mut total = Tally { operations: 0, failures: 0, latency: Histogram::new_with_bounds(1, 60_000_000, 3)? };
     for thread in threads {
         let tally = thread.join().map_err(|_| "a connection's thread panicked")??;
         total.operations += tally.operations;

@@ -58,12 +58,17 @@ pub(crate) struct Tally {
 
 impl Tally {
     fn new() -> io::Result<Self> {
-        Ok(Self { operations: 0, failures: 0, latency: Histogram::new(3).map_err(io::Error::other)? })
+        Ok(Self {
+            operations: 0,
+            failures: 0,
+            latency: Histogram::new_with_bounds(1, 60_000_000, 3).map_err(io::Error::other)?,
+        })
     }
 
     fn count(&mut self, operations: u64, since: Instant) {
         self.operations += operations;
-        self.latency.saturating_record(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.latency.saturating_record(micros);
     }
 }
 
