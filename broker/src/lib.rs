@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod config;
 pub mod core;
+pub mod delay;
 pub mod error;
 pub mod group;
 pub mod lifecycle;
@@ -10,6 +11,7 @@ pub mod namesrv;
 pub mod offset;
 pub mod pull;
 pub mod remoting;
+pub mod retry;
 pub mod route;
 pub mod send;
 pub mod transaction;

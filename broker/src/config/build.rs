@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::machine::Machine;
 use super::model::{
-    Clients, Config, Filters, Identity, Messages, NameServer, Offsets, Polling, Pop, Pull, Registration, Remoting,
-    Roles, Topics, Transactions,
+    Clients, Config, Delays, Filters, Identity, Messages, NameServer, Offsets, Polling, Pop, Pull, Registration,
+    Remoting, Roles, Topics, Transactions,
 };
 use super::read::Reader;
 use super::store::store;
@@ -54,6 +54,10 @@ fn build(read: &Reader<'_>) -> Result<Config> {
         pop: pop(read)?,
         filters: Filters { sql: read.flag("enablePropertyFilter")?, retry_topics: read.flag("filterSupportRetry")? },
         transactions: transactions(read)?,
+        delays: Delays {
+            flush_interval: read.millis("flushDelayOffsetInterval", 1)?,
+            version_step: read.number("delayOffsetUpdateVersionStep", 1..=i64::MAX as u64)?,
+        },
         offsets: Offsets {
             flush_interval: read.millis("flushConsumerOffsetInterval", 1)?,
             server_side_reset: read.flag("useServerSideResetOffset")?,

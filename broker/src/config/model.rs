@@ -31,6 +31,8 @@ pub struct Config {
     pub filters: Filters,
     /// Half messages and their checks.
     pub transactions: Transactions,
+    /// Delay levels.
+    pub delays: Delays,
     /// Consumer offsets.
     pub offsets: Offsets,
     /// Connected clients and their groups.
@@ -250,6 +252,15 @@ pub struct Transactions {
     pub max_op_record: u32,
     /// `transactionOpBatchInterval`, in milliseconds, default 3 s.
     pub op_interval: Duration,
+}
+
+/// How far the delay levels are delivered. The levels themselves are in [`Messages`].
+#[derive(Debug, Clone)]
+pub struct Delays {
+    /// `flushDelayOffsetInterval`, in milliseconds, default 10 s.
+    pub flush_interval: Duration,
+    /// `delayOffsetUpdateVersionStep`, default 200: deliveries per step of the table's version. Read at start.
+    pub version_step: u64,
 }
 
 /// Consumer offsets.

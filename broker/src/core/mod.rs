@@ -28,7 +28,9 @@ use self::{
     announce::Announcer, clients::Clients, clock::Clock, groups::Groups, identity::Identity, stats::Stats,
     topics::Topics, waiters::Waiters,
 };
-use crate::{config::LiveConfig, group::queue_lock::QueueLocks, offset::Offsets, transaction::Transactions};
+use crate::{
+    config::LiveConfig, delay::Delays, group::queue_lock::QueueLocks, offset::Offsets, transaction::Transactions,
+};
 
 /// Everything the services share.
 pub struct Core {
@@ -52,6 +54,8 @@ pub struct Core {
     pub offsets: Offsets,
     /// Half messages and their fate.
     pub transactions: Transactions,
+    /// Messages that wait for their delay.
+    pub delays: Delays,
     /// Held pulls.
     pub waiters: Waiters,
     /// Counters.

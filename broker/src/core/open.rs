@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, LiveConfig},
+    delay::Delays,
     group::queue_lock::QueueLocks,
     offset::{self, Offsets},
     transaction::{self, Transactions},
@@ -70,6 +71,7 @@ impl Core {
         let saved = transaction::saved_offsets(&offsets);
         let address = identity.get().address;
         let transactions = Transactions::open(store.clone(), Arc::clone(&config), saved, address)?;
+        let delays = Delays::open(&store, settings.delays.version_step)?;
         Ok(Self {
             config,
             clock,
@@ -81,6 +83,7 @@ impl Core {
             locks: QueueLocks::with_limit(settings.clients.max_locks),
             offsets,
             transactions,
+            delays,
             waiters: Waiters::default(),
             stats: Stats::default(),
             started_ms: now_ms,

@@ -21,6 +21,7 @@ use crate::core::announce::Announce;
 use crate::core::clock::Clock;
 use crate::core::identity::{Identity, Who};
 use crate::core::stats;
+use crate::delay;
 use crate::group;
 use crate::namesrv::{NameServer, Origin, Registrant};
 use crate::offset;
@@ -70,6 +71,7 @@ impl BrokerRole {
         keeping.spawn(|stop| group::keep_saved(core.clone(), stop));
         keeping.spawn(|stop| offset::keep_saved(core.clone(), stop));
         keeping.spawn(|stop| transaction::keep_checking(core.clone(), stop));
+        keeping.spawn(|stop| delay::keep_delivering(core.clone(), stop));
         keeping.spawn(|stop| stats::keep_sampling(core.clone(), stop));
 
         let registrar = registrar(&core, &advertised, &settings, embedded);
@@ -106,11 +108,14 @@ impl BrokerRole {
     }
 }
 
-/// Saves what transactions have come to, and closes the store. Blocking.
+/// Saves what transactions and delays have come to, and closes the store. Blocking.
 fn close(core: &Core) -> Result<(), FileError> {
     transaction::save_finally(core);
     if let Err(error) = core.offsets.save(core.clock.now_ms()) {
         error!(%error, "consumer offsets not saved");
+    }
+    if let Err(error) = core.delays.save(core.clock.now_ms()) {
+        error!(%error, "delay offsets not saved; delayed messages may be delivered again");
     }
     core.store.shutdown()
 }

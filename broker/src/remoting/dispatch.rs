@@ -33,6 +33,7 @@ impl Dispatch for BrokerDispatch {
             Code::SEND_MESSAGE | Code::SEND_MESSAGE_V2 | Code::SEND_BATCH_MESSAGE => {
                 handlers::send::message(core, request, out)
             }
+            Code::CONSUMER_SEND_MSG_BACK => handlers::retry::send_back(core, request, out),
             Code::PULL_MESSAGE | Code::LITE_PULL_MESSAGE if !self.is_fast_port => {
                 handlers::pull::pull(core, request, out)
             }

@@ -100,6 +100,7 @@ impl TestBroker {
     pub(crate) fn restarted(self) -> Self {
         self.core.offsets.save(self.core.clock.now_ms()).unwrap();
         self.core.groups.save().unwrap();
+        self.core.delays.save(self.core.clock.now_ms()).unwrap();
         self.core.store.shutdown().unwrap();
         let Self { core, dispatch, folder, .. } = self;
         drop((dispatch, core));

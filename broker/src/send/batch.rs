@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     core::{Core, deliver, names, topics::Topic},
+    delay,
     error::Refusal,
 };
 
@@ -38,6 +39,7 @@ pub fn send_batch<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>,
     let key = MessageKey::of(text, core.clock.now_ms());
     let mut properties = Properties::parse(text);
     check_properties(&properties)?;
+    delay::wished_level(&properties, &config.messages, core.clock.now_ms())?; // refuses what needs the timer
     let waits = waits_for_durability(&properties);
     properties.remove(property::POP_CK);
     properties.set(property::MSG_REGION, config.identity.region.as_str());

@@ -15,7 +15,7 @@ use tenonmq_protocol::{
     code::ResponseCode,
     header::SendMessage,
     message::{
-        NewRecord, OffsetMessageId, Properties, body_crc,
+        NewRecord, OffsetMessageId, Properties, SysFlag, TransactionType, body_crc,
         properties::{names as property, tags_code},
         record::MAX_PROPERTIES,
     },
@@ -28,7 +28,9 @@ pub use properties::MessageKey;
 use crate::{
     config::Config,
     core::{Core, deliver, identity::Who, topics::Topic},
+    delay::{self, Waiting},
     error::Refusal,
+    retry::dead_letter,
     transaction::half,
 };
 
@@ -92,10 +94,15 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
     let mut properties = Properties::parse(text);
     properties::complete(&mut properties, &config, &who, &key);
     let waits = waits_for_durability(&properties);
-    let stored = if half::is_half(&properties, header.reconsume_times) {
-        sending.half(queue_id, &mut properties)?
+    let given_up = dead_letter::given_up_by(core, header, message.version)?;
+    let mut created = target.created.then(|| Arc::clone(&target.topic));
+    let stored = if let Some(group) = given_up {
+        let (topic, is_new) = dead_letter::topic_of(core, group);
+        created = is_new.then(|| Arc::clone(&topic)).or(created);
+        properties.set(property::DELAY, "-1");
+        sending.plain(&topic, dead_letter::QUEUE, &properties)?
     } else {
-        sending.plain(&target.topic, queue_id, &properties)?
+        sending.stored(&target.topic, queue_id, &mut properties)?
     };
     drop(properties); // they borrow the key
     Ok(Receipt {
@@ -104,11 +111,43 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
         queue_offset: stored.queue_offset,
         key,
         ticket: waits.then_some(stored.ticket),
-        created: target.created.then_some(target.topic),
+        created,
     })
 }
 
-impl Sending<'_> {
+impl<'a> Sending<'a> {
+    /// Stores the message in the way that its properties ask for.
+    fn stored(&self, topic: &'a Topic, queue_id: i32, properties: &mut Properties<'a>) -> Result<Appended, Refusal> {
+        let level = delay::wished_level(properties, &self.config.messages, self.core.clock.now_ms())?;
+        if half::is_half(properties, self.message.header.reconsume_times) {
+            return self.half(queue_id, properties); // a delay begins when it is committed
+        }
+        match level.and_then(|level| self.core.delays.waiting(level)) {
+            Some(waiting) if self.may_be_delayed() => self.delayed(&waiting, topic, queue_id, properties),
+            _ => self.plain(topic, queue_id, properties),
+        }
+    }
+
+    /// A record that says of itself that it is prepared or rolled back is in no queue, so it cannot wait in one.
+    fn may_be_delayed(&self) -> bool {
+        let kind = SysFlag(self.message.header.sys_flag).transaction();
+        matches!(kind, TransactionType::None | TransactionType::Commit)
+    }
+
+    fn delayed(
+        &self,
+        waiting: &Waiting<'_>,
+        topic: &'a Topic,
+        queue_id: i32,
+        properties: &mut Properties<'a>,
+    ) -> Result<Appended, Refusal> {
+        let core = self.core;
+        delay::note_target(properties, waiting.level(), &topic.config.topic_name, queue_id);
+        let sys_flag = self.message.header.sys_flag | properties::topic_flag(topic);
+        let place = Place { topic: Waiting::TOPIC, queue_id: waiting.queue().queue_id(), sys_flag };
+        self.put(&place, properties, |record| core.delays.append(&core.store, &core.waiters, waiting, record))
+    }
+
     fn plain(&self, topic: &Topic, queue_id: i32, properties: &Properties<'_>) -> Result<Appended, Refusal> {
         let core = self.core;
         let Some(queue) = topic.queue(&core.store, queue_id) else {

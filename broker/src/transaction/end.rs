@@ -13,6 +13,7 @@ use super::{
     records::{HalfRecord, OP_TAGS_CODE, OpBody, PARKED_TOPIC},
     state::{Claim, Decision, Half},
 };
+use crate::core::names::SCHEDULE_TOPIC;
 
 /// Messages looked through for the visible copy of one that was decided before a restart.
 const LOOK_AHEAD: usize = 4096;
@@ -199,6 +200,17 @@ impl Transactions {
         let op = op_of(claim);
         let tags_code = half.tags_code();
         let op_record = op.record(host.address(), self.now_ms());
+        let level = half.delay_level();
+        if level > 0
+            && let Some((queue, delay_ms)) = host.delayed_queue(level)
+        {
+            let text = half.text_delayed(queue.queue_id() + 1);
+            let record = half.committed_delayed(queue.queue_id(), &text);
+            let items: [(&Queue, _, _); 2] = [(&queue, record, delay_ms), (&self.op, op_record, OP_TAGS_CODE)];
+            self.store.append_all(&items, AppendClass::Settle)?;
+            host.delayed(level);
+            return Ok(());
+        }
         let items: [(&Queue, _, _); 2] = [(&queue, half.committed(), tags_code), (&self.op, op_record, OP_TAGS_CODE)];
         let appended = self.store.append_all(&items, AppendClass::Settle)?;
         if let Some(visible) = appended.first() {
@@ -258,7 +270,11 @@ impl Transactions {
                 .filter_map(|bytes| HalfRecord::parse(bytes))
                 .any(|other| other.unique_key == Some(key) && other.record.topic() == topic && is(&other))
         };
-        if found(half.real_topic, &|other: &HalfRecord<'_>| other.is_commit()) || self.is_published(half) {
+        let is_delayed = |other: &HalfRecord<'_>| other.is_commit() && other.real_topic == half.real_topic;
+        if found(half.real_topic, &|other: &HalfRecord<'_>| other.is_commit())
+            || (half.delay_level() > 0 && found(SCHEDULE_TOPIC, &is_delayed))
+            || self.is_published(half)
+        {
             Verdict::Committed
         } else if found(PARKED_TOPIC, &|_| true) {
             Verdict::Parked
@@ -270,8 +286,16 @@ impl Transactions {
     /// Whether the visible copy of `half` lies among the first messages that came into its real queue after it: the
     /// index may be behind, or switched off.
     fn is_published(&self, half: &HalfRecord<'_>) -> bool {
-        let Some(queue) = self.store.find_queue(half.real_topic, half.real_queue_id) else { return false };
-        let from = self.store.offset_by_time(&queue, half.record.store_timestamp(), Boundary::Lower);
+        let real = self.store.find_queue(half.real_topic, half.real_queue_id);
+        let highest = self.store.config().delay_levels_ms.len().try_into().unwrap_or(i32::MAX);
+        let level = half.delay_level().min(highest);
+        let delayed = (level > 0).then(|| self.store.find_queue(SCHEDULE_TOPIC, level - 1)).flatten();
+        real.iter().chain(&delayed).any(|queue| self.is_in(queue, half))
+    }
+
+    /// Whether a committed copy of `half` is among the first messages that came into `queue` after it.
+    fn is_in(&self, queue: &Queue, half: &HalfRecord<'_>) -> bool {
+        let from = self.store.offset_by_time(queue, half.record.store_timestamp(), Boundary::Lower);
         queue.entries(from.max(queue.min_offset())).take(LOOK_AHEAD).any(|at| {
             let is_it = self.store.peek(&at.entry, |record| {
                 let other = HalfRecord::of(*record);

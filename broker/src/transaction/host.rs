@@ -47,6 +47,16 @@ impl Host for Core {
         self.waiters.arrived(queue, queue_offset, tags_code);
     }
 
+    fn delayed_queue(&self, level: i32) -> Option<(Arc<Queue>, i64)> {
+        self.delays.waiting(level).map(|waiting| (waiting.queue().clone(), waiting.delay_ms()))
+    }
+
+    fn delayed(&self, level: i32) {
+        if let Some(waiting) = self.delays.waiting(level) {
+            self.delays.appended(&waiting);
+        }
+    }
+
     fn is_online(&self, group: &str) -> bool {
         self.clients.producer_group(group).is_some()
     }

@@ -44,6 +44,7 @@ pub use check::Question;
 pub use end::{End, EndRefused, Ended};
 pub use floor::SafeOffsets;
 pub use host::{keep_checking, save_finally, saved_offsets};
+pub(crate) use records::without_checksum;
 pub use verdicts::{Verdict, WINDOW};
 
 use self::{
@@ -71,6 +72,17 @@ pub trait Host: Send + Sync {
 
     /// A message became visible in `queue`: whoever waits for it is woken.
     fn arrived(&self, queue: &Queue, queue_offset: i64, tags_code: i64);
+
+    /// Where messages of a delay level wait, and for how many milliseconds; `None` when there are no delays.
+    fn delayed_queue(&self, level: i32) -> Option<(Arc<Queue>, i64)> {
+        let _ = level;
+        None
+    }
+
+    /// A message of a delay level was appended to its queue.
+    fn delayed(&self, level: i32) {
+        let _ = level;
+    }
 
     /// Whether a producer of `group` is connected. Called under the lock of the state: must not call back.
     fn is_online(&self, group: &str) -> bool;

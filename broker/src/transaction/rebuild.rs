@@ -82,7 +82,7 @@ pub(super) fn rebuild(store: &Store, half: &Queue, op: &Queue, plan: &Plan, limi
     let mut walk = Walk {
         plan,
         decided: FxHashSet::default(),
-        committed: store.recovery().commits.iter().map(|commit| commit.prepared_offset).collect(),
+        committed: committed(store),
         parked: parked(store),
         chains: FxHashMap::default(),
         found: BTreeMap::new(),
@@ -121,6 +121,19 @@ pub(super) fn each(store: &Store, queue: &Queue, from: i64, mut look: impl FnMut
         }
         from = if reached > from { reached } else { queue.next_file_offset(from) };
     }
+}
+
+/// Log offsets of half messages whose visible copies recovery met. Retried and delayed copies of a committed message name
+/// offset 0, so what names the first record of the log must have its key.
+fn committed(store: &Store) -> FxHashSet<i64> {
+    let is_of_first = |log_offset: u64| {
+        let (Some(first), Some(copy)) = (store.read(0), store.read(log_offset)) else { return false };
+        let key = |bytes: &'_ [u8]| HalfRecord::parse(bytes).and_then(|half| half.unique_key.map(hash));
+        key(&first).is_some() && key(&first) == key(&copy)
+    };
+    let commits = store.recovery().commits.iter();
+    let real = commits.filter(|commit| commit.prepared_offset != 0 || is_of_first(commit.physical_offset));
+    real.map(|commit| commit.prepared_offset).collect()
 }
 
 fn parked(store: &Store) -> FxHashMap<u64, i64> {

@@ -12,6 +12,8 @@ use tenonmq_protocol::message::{
     record::PROPERTIES_CRC_LEN,
 };
 
+use crate::{core::names::SCHEDULE_TOPIC, delay::note_target};
+
 /// Undecided transactional messages.
 pub(super) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 /// Which half messages are decided.
@@ -43,6 +45,7 @@ pub(super) struct HalfRecord<'a> {
     pub(super) immunity: Option<&'a str>,
     pub(super) check_times: Option<&'a str>,
     pub(super) first_copy: Option<&'a str>,
+    pub(super) delay: Option<&'a str>,
 }
 
 impl<'a> HalfRecord<'a> {
@@ -66,6 +69,7 @@ impl<'a> HalfRecord<'a> {
             immunity: None,
             check_times: None,
             first_copy: None,
+            delay: None,
         };
         for (name, value) in pairs(text) {
             match name {
@@ -78,6 +82,7 @@ impl<'a> HalfRecord<'a> {
                 property::CHECK_IMMUNITY_TIME_IN_SECONDS => half.immunity = Some(value),
                 property::TRANSACTION_CHECK_TIMES => half.check_times = Some(value),
                 property::TRAN_PREPARED_QUEUE_OFFSET => half.first_copy = Some(value),
+                property::DELAY => half.delay = Some(value),
                 _ => {}
             }
         }
@@ -108,6 +113,32 @@ impl<'a> HalfRecord<'a> {
             prepared_transaction_offset: self.record.physical_offset(),
             ..self.copy(self.text.as_bytes())
         }
+    }
+
+    /// The delay level that begins with the commit; 0 for a message that is visible at once.
+    pub(super) fn delay_level(&self) -> i32 {
+        self.delay.and_then(|level| level.parse().ok()).unwrap_or(0)
+    }
+
+    /// The committed message as it waits for its delay in the queue `queue_id`; `text` is from
+    /// [`HalfRecord::text_delayed`].
+    pub(super) fn committed_delayed<'t>(&self, queue_id: i32, text: &'t [u8]) -> NewRecord<'t>
+    where
+        'a: 't,
+    {
+        NewRecord { topic: SCHEDULE_TOPIC, queue_id, properties: text, ..self.committed() }
+    }
+
+    /// The property text of a committed message that is delayed: it is no half message any more.
+    pub(super) fn text_delayed(&self, level: i32) -> Vec<u8> {
+        let mut properties = Properties::parse(self.text);
+        for name in [property::REAL_TOPIC, property::REAL_QID, property::TRAN_MSG] {
+            properties.remove(name);
+        }
+        note_target(&mut properties, level, self.real_topic, self.real_queue_id);
+        let mut text = Vec::with_capacity(self.text.len());
+        properties.encode_into(&mut text);
+        text
     }
 
     /// The copy for `TRANS_CHECK_MAX_TIME_TOPIC`; `text` is from [`HalfRecord::text_with_checks`].
@@ -181,7 +212,7 @@ impl<'a> HalfRecord<'a> {
 const COMMIT: i32 = 8;
 
 /// A copied text must not carry the checksum of the record it came from.
-fn without_checksum(text: &str) -> &str {
+pub(crate) fn without_checksum(text: &str) -> &str {
     let Some(at) = text.len().checked_sub(PROPERTIES_CRC_LEN) else { return text };
     match text.get(at..) {
         Some(tail) if tail.starts_with("__CRC32#\x01") => &text[..at],

@@ -1,0 +1,82 @@
+//! When a message wants to become visible.
+
+use tenonmq_protocol::{
+    code::ResponseCode,
+    message::{Properties, properties::names as property},
+};
+
+use crate::{config::Messages, error::Refusal};
+
+const TIMER_WISHES: [&str; 3] = [property::TIMER_DELAY_SEC, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS];
+
+/// The delay level that a message asks for; `None` when it may be seen at once.
+///
+/// # Errors
+/// 1 for a level that is no number, and for a time in the future, which needs the timer; 13 for a time that is no
+/// number or too far away. The answers are Apache's.
+pub fn wished_level(properties: &Properties<'_>, rules: &Messages, now_ms: i64) -> Result<Option<i32>, Refusal> {
+    if properties.iter().any(|(name, _)| is_wish(name)) { read(properties, rules, now_ms) } else { Ok(None) }
+}
+
+fn is_wish(name: &str) -> bool {
+    matches!(name, property::DELAY | property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS)
+}
+
+#[cold]
+fn read(properties: &Properties<'_>, rules: &Messages, now_ms: i64) -> Result<Option<i32>, Refusal> {
+    if let Some(text) = properties.get(property::DELAY) {
+        let not_a_number = |_| {
+            let remark = format!("the delay level of the message is not a number: DELAY is {text:?}");
+            Refusal::new(ResponseCode::SYSTEM_ERROR, remark)
+        };
+        let level: i32 = text.parse().map_err(not_a_number)?;
+        if level > 0 {
+            return Ok(Some(level)); // the wishes for a time do not count then
+        }
+    }
+    match wished_time(properties, now_ms) {
+        Ok(Some(at_ms)) if at_ms > now_ms => Err(without_timer(at_ms - now_ms, rules)),
+        Ok(at_ms) if at_ms.is_some() && properties.contains(property::TIMER_DEL_UNIQKEY) => Err(illegal(rules)),
+        Ok(_) => Ok(None),
+        Err(NotANumber) => Err(illegal(rules)),
+    }
+}
+
+struct NotANumber;
+
+/// The time in milliseconds at which the message is to be delivered, if it asks for one.
+fn wished_time(properties: &Properties<'_>, now_ms: i64) -> Result<Option<i64>, NotANumber> {
+    if properties.contains(property::TIMER_OUT_MS) {
+        return Ok(None);
+    }
+    let found = TIMER_WISHES.iter().find_map(|name| Some((*name, properties.get(name)?)));
+    let Some((name, text)) = found else { return Ok(None) };
+    let value: i64 = text.parse().map_err(|_| NotANumber)?;
+    Ok(Some(match name {
+        property::TIMER_DELAY_SEC => now_ms.saturating_add(value.saturating_mul(1000)),
+        property::TIMER_DELAY_MS => now_ms.saturating_add(value),
+        _ => value,
+    }))
+}
+
+/// There is no timer yet: what asks for one is refused, so that it is not delivered early.
+fn without_timer(delay_ms: i64, rules: &Messages) -> Refusal {
+    if delay_ms > max_delay_ms(rules) {
+        return illegal(rules);
+    }
+    let remark = "accurate timer message is not enabled, timerWheelEnable is false";
+    Refusal::new(ResponseCode::SYSTEM_ERROR, remark)
+}
+
+fn illegal(rules: &Messages) -> Refusal {
+    let remark = format!(
+        "timer message illegal, the delay time should not be bigger than the max delay {}ms; \
+         or if set del msg, the delay time should be bigger than the current time",
+        max_delay_ms(rules)
+    );
+    Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark)
+}
+
+fn max_delay_ms(rules: &Messages) -> i64 {
+    i64::try_from(rules.max_timer_delay.as_millis()).unwrap_or(i64::MAX)
+}
