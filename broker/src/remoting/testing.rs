@@ -67,7 +67,7 @@ impl Peer {
 impl TestBroker {
     /// A broker with these settings, in Apache's keys.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
-        Self::over(tempfile::tempdir().unwrap(), settings)
+        Self::over(tempfile::tempdir().unwrap(), ManualClock::at(START_MS), settings)
     }
 
     /// A broker as nobody configured it.
@@ -75,8 +75,7 @@ impl TestBroker {
         Self::with(&[])
     }
 
-    fn over(folder: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
-        let clock = ManualClock::at(START_MS);
+    fn over(folder: tempfile::TempDir, clock: Arc<ManualClock>, settings: &[(&str, &str)]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 10911));
         let identity = Identity::new(Who {
             cluster: "DefaultCluster".into(),
@@ -98,13 +97,26 @@ impl TestBroker {
 
     /// Stops in order and starts again on the same directory.
     pub(crate) fn restarted(self) -> Self {
+        self.restarted_after(|| ())
+    }
+
+    /// As [`restarted`](Self::restarted), with something done to the directory in between.
+    pub(crate) fn restarted_after(self, change: impl FnOnce()) -> Self {
         self.core.offsets.save(self.core.clock.now_ms()).unwrap();
         self.core.groups.save().unwrap();
         self.core.delays.save(self.core.clock.now_ms()).unwrap();
         self.core.store.shutdown().unwrap();
-        let Self { core, dispatch, folder, .. } = self;
+        let Self { core, dispatch, folder, clock } = self;
         drop((dispatch, core));
-        Self::over(folder, &[])
+        change();
+        Self::over(folder, clock, &[])
+    }
+
+    /// Ends without saving anything and starts again on the same directory.
+    pub(crate) fn crashed(self) -> Self {
+        let Self { core, dispatch, folder, clock } = self;
+        drop((dispatch, core));
+        Self::over(folder, clock, &[])
     }
 
     pub(crate) fn folder(&self) -> &std::path::Path {
@@ -122,6 +134,11 @@ impl TestBroker {
 
     /// Stores a message; its queue offset.
     pub(crate) fn store(&self, topic: &str, queue_id: i32, body: &[u8]) -> i64 {
+        self.store_with(topic, queue_id, body, "", tags_code(None))
+    }
+
+    /// Stores a message with these properties and tags code; its queue offset.
+    pub(crate) fn store_with(&self, topic: &str, queue_id: i32, body: &[u8], text: &str, tags_code: i64) -> i64 {
         let host = SocketAddr::from(([127, 0, 0, 1], 10911));
         let record = NewRecord {
             topic,
@@ -134,11 +151,11 @@ impl TestBroker {
             reconsume_times: 0,
             prepared_transaction_offset: 0,
             body,
-            properties: b"",
+            properties: text.as_bytes(),
             body_crc: body_crc(body),
         };
         let queue = self.core.store.queue(topic, queue_id);
-        self.core.store.append(&queue, &record, tags_code(None), AppendClass::Send).unwrap().queue_offset
+        self.core.store.append(&queue, &record, tags_code, AppendClass::Send).unwrap().queue_offset
     }
 
     /// A typed request and its answer.
