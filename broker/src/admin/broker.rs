@@ -1,10 +1,10 @@
-//! Settings and counters of the process (25, 26, 28).
+//! Settings and counters of the process (25, 26, 28, 315, 907).
 
 use std::collections::BTreeMap;
 
 use tenonmq_protocol::{
     VERSION,
-    body::{DataVersion, KvTable, json},
+    body::{BrokerStatsData, DataVersion, HaRuntimeInfo, KvTable, json},
     code::ResponseCode,
 };
 
@@ -108,12 +108,32 @@ pub fn runtime(core: &Core) -> KvTable {
     KvTable { table }
 }
 
+/// One counter by topic or group (315). There is none: what tools show from them stays empty.
+///
+/// # Errors
+/// 1: no such counter.
+pub fn statistic(name: &str, key: &str) -> Result<BrokerStatsData, Refusal> {
+    Err(Refusal::new(ResponseCode::SYSTEM_ERROR, format!("The stats <{name}> <{key}> not exist")))
+}
+
+/// The state of replication (907): that of a broker without slaves.
+pub fn replication(core: &Core) -> HaRuntimeInfo {
+    let end = core.store.watermarks().appended;
+    HaRuntimeInfo {
+        master: core.identity.get().broker_id == 0,
+        master_commit_log_max_offset: i64::try_from(end).unwrap_or(i64::MAX),
+        ..HaRuntimeInfo::default()
+    }
+}
+
 fn disk(core: &Core, put: &mut impl FnMut(&str, String)) {
     let root = core.store.root();
     let Ok(space) = rustix::fs::statvfs(root) else { return };
     let total = space.f_blocks.saturating_mul(space.f_frsize);
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    let ratio = total.saturating_sub(free) as f64 / total.max(1) as f64;
+    let free = space.f_bfree.saturating_mul(space.f_frsize);
+    let usable = space.f_bavail.saturating_mul(space.f_frsize); // without what only the superuser may fill
+    let used = total.saturating_sub(free);
+    let ratio = used as f64 / used.saturating_add(usable).max(1) as f64;
     let path = root.join("commitlog");
     put("commitLogDiskRatio", format!("{ratio:?}"));
     put(&format!("commitLogDiskRatio_{}", path.display()), format!("{ratio:?}"));

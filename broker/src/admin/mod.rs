@@ -8,6 +8,8 @@
 pub mod attributes;
 pub mod broker;
 pub mod client;
+#[cfg(test)]
+mod golden_tests;
 pub mod group;
 pub mod progress;
 pub mod query;

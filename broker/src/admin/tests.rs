@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use tenonmq_protocol::{
     Command,
     body::{
-        ConsumeStats, ConsumerConnection, ConsumerData, ConsumerOffsets, GroupList, HeartbeatData, ProducerConnection,
-        ProducerData, ResetOffsetBody, SubscriptionData, SubscriptionGroupConfig, SubscriptionGroupTable, TopicList,
-        json,
+        ConsumeStats, ConsumerConnection, ConsumerData, ConsumerOffsets, GroupList, HeartbeatData, MessageRequestMode,
+        MessageRequestModes, ProducerConnection, ProducerData, QueryAssignment, ResetOffsetBody, SetMessageRequestMode,
+        SubscriptionData, SubscriptionGroupConfig, SubscriptionGroupTable, TopicList, json,
     },
     code::RequestCode as Code,
     message::MessageQueue,
@@ -288,4 +288,53 @@ async fn a_request_for_a_member_that_is_not_there_is_refused() {
     let fields = [("topic", "orders"), ("group", "billing"), ("clientAddr", "")];
     let answer = refused(&broker, Code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS, &fields).await;
     assert_eq!(answer, (1, "No Any Consumer online in the consumer group: [billing]".to_owned()));
+}
+
+#[tokio::test]
+async fn a_group_told_to_pop_is_assigned_all_queues_of_the_broker_and_still_pulls_its_retries() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    orders(&broker);
+    connect(&broker, &peer, "billing").await;
+    let assigned = async |broker: &TestBroker, topic: &str| {
+        let asked = QueryAssignment {
+            client_id: "one".into(),
+            consumer_group: "billing".into(),
+            strategy_name: "AVG".into(),
+            topic: topic.into(),
+            ..QueryAssignment::default()
+        };
+        let command = Command::request(Code::QUERY_ASSIGNMENT).with_body(json::to_vec(&asked));
+        String::from_utf8(broker.call(&peer, command).await.body.to_vec()).unwrap()
+    };
+    assert_eq!(assigned(&broker, "orders").await.matches(r#""mode":"PULL""#).count(), 2);
+    assert_eq!(assigned(&broker, "nowhere").await, "{}");
+    let mode = SetMessageRequestMode {
+        consumer_group: "billing".into(),
+        mode: MessageRequestMode::Pop,
+        pop_share_queue_num: 8,
+        topic: "orders".into(),
+    };
+    let command = Command::request(Code::SET_MESSAGE_REQUEST_MODE).with_body(json::to_vec(&mode));
+    assert_eq!(broker.call(&peer, command).await.code, 0);
+    let popped = r#"{"messageQueueAssignments":[{"messageQueue":{"brokerName":"broker-a","queueId":-1,"topic":"orders"},"mode":"POP"}]}"#;
+    assert_eq!(assigned(&broker, "orders").await, popped);
+    let retry = r#"{"messageQueueAssignments":[{"messageQueue":{"brokerName":"broker-a","queueId":0,"topic":"%RETRY%billing"},"mode":"PULL"}]}"#;
+    assert_eq!(assigned(&broker, "%RETRY%billing").await, retry);
+    let broker = broker.restarted();
+    let modes: MessageRequestModes = body(&broker, Code::GET_ALL_MESSAGE_REQUEST_MODE, &[]).await;
+    assert_eq!(modes.message_request_mode_map["orders"]["billing"], mode);
+}
+
+#[tokio::test]
+async fn a_broker_alone_has_no_slaves_and_no_counters_by_topic() {
+    let broker = TestBroker::new();
+    let status = ask(&broker, Code::GET_BROKER_HA_STATUS, &[]).await;
+    let text = std::str::from_utf8(&status.body).unwrap();
+    assert!(
+        text.contains(r#""haConnectionInfo":[],"inSyncSlaveNums":0,"master":true,"masterCommitLogMaxOffset":0"#),
+        "{text}"
+    );
+    let fields = [("statsName", "TOPIC_PUT_NUMS"), ("statsKey", "orders")];
+    let answer = refused(&broker, Code::VIEW_BROKER_STATS_DATA, &fields).await;
+    assert_eq!(answer, (1, "The stats <TOPIC_PUT_NUMS> <orders> not exist".to_owned()));
 }

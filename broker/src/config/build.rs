@@ -239,6 +239,7 @@ fn pop(read: &Reader<'_>) -> Result<Pop> {
         read_retry_topic_v1: read.flag("retrieveMessageFromPopRetryTopicV1")?,
         retry_probability: read.number("popFromRetryProbability", 0..=100)?,
         revive_queues: read.number("reviveQueueNum", 1..=1_024)?,
+        by_default: read.choice("defaultMessageRequestMode")? == "POP",
         default_share_queues: read.number("defaultPopShareQueueNum", -1..=i32::MAX)?,
     })
 }
@@ -262,6 +263,7 @@ fn clients(read: &Reader<'_>) -> Result<Clients> {
         expiry: read.millis("channelExpiredTimeout", 1)?,
         subscription_expiry: read.millis("subscriptionExpiredTimeout", 1)?,
         notify_changes: read.flag("notifyConsumerIdsChangedEnable")?,
+        balance: read.flag("serverLoadBalancerEnable")?,
         reject_pull_consumers: read.flag("rejectPullConsumerEnable")?,
         strict_locks: read.flag("lockInStrictMode")?,
         disable_slow_groups: read.flag("disableConsumeIfConsumerReadSlowly")?,

@@ -226,6 +226,8 @@ pub struct Pop {
     pub retry_probability: u32,
     /// `reviveQueueNum`, default 8.
     pub revive_queues: u32,
+    /// `defaultMessageRequestMode`, default `PULL`: clients that let the broker divide queues pop, unless told otherwise.
+    pub by_default: bool,
     /// `defaultPopShareQueueNum`, default −1.
     pub default_share_queues: i32,
 }
@@ -293,6 +295,8 @@ pub struct Clients {
     pub subscription_expiry: Duration,
     /// `notifyConsumerIdsChangedEnable`, default true.
     pub notify_changes: bool,
+    /// `serverLoadBalancerEnable`, default true: queues are divided here for clients that ask; otherwise each gets all.
+    pub balance: bool,
     /// `rejectPullConsumerEnable`, default false.
     pub reject_pull_consumers: bool,
     /// `lockInStrictMode`, default false.

@@ -29,7 +29,11 @@ use self::{
     topics::Topics, waiters::Waiters,
 };
 use crate::{
-    config::LiveConfig, delay::Delays, group::queue_lock::QueueLocks, offset::Offsets, transaction::Transactions,
+    config::LiveConfig,
+    delay::Delays,
+    group::{queue_lock::QueueLocks, request_mode::RequestModes},
+    offset::Offsets,
+    transaction::Transactions,
 };
 
 /// Everything the services share.
@@ -50,6 +54,8 @@ pub struct Core {
     pub clients: Clients,
     /// Which member may consume a queue in order.
     pub locks: QueueLocks,
+    /// Which groups pop instead of pull.
+    pub request_modes: RequestModes,
     /// How far groups have come.
     pub offsets: Offsets,
     /// Half messages and their fate.

@@ -20,7 +20,10 @@ use super::{
 use crate::{
     config::{self, Config, LiveConfig},
     delay::Delays,
-    group::queue_lock::QueueLocks,
+    group::{
+        queue_lock::QueueLocks,
+        request_mode::{self, RequestModes},
+    },
     offset::{self, Offsets},
     transaction::{self, Transactions},
 };
@@ -68,6 +71,7 @@ impl Core {
         let groups = Groups::load(store.config_file(GROUPS), Arc::clone(&config), clock.clone())?;
         let offsets = store.config_file(offset::save::FILE_NAME);
         let offsets = Offsets::load(offsets, &settings.offsets)?;
+        let request_modes = RequestModes::load(store.config_file(request_mode::FILE_NAME))?;
         let saved = transaction::saved_offsets(&offsets);
         let address = identity.get().address;
         let transactions = Transactions::open(store.clone(), Arc::clone(&config), saved, address)?;
@@ -81,6 +85,7 @@ impl Core {
             groups,
             clients: Clients::new(client_limits(&settings.clients)),
             locks: QueueLocks::with_limit(settings.clients.max_locks),
+            request_modes,
             offsets,
             transactions,
             delays,

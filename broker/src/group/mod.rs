@@ -3,9 +3,11 @@
 //! The tables themselves are [`crate::core::groups`], [`crate::core::clients`] and [`queue_lock`]; here are the rules by
 //! which clients change them, and the tasks that keep them in order.
 
+pub mod assignment;
 pub mod heartbeat;
 pub mod members;
 pub mod queue_lock;
+pub mod request_mode;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,10 @@
-//! The process itself, for administrators: 25, 26, 28, and cleaning on request (306, 316, 329).
+//! The process itself, for administrators: 25, 26, 28, 315, 907, and cleaning on request (306, 316, 329).
 
 use std::sync::Arc;
 
-use super::{Handled, Outbox, Request, answer, topic::with_json};
+use tenonmq_protocol::header::ViewBrokerStats;
+
+use super::{Handled, Outbox, Request, answer, header, topic::with_json};
 use crate::{admin::broker, core::Core, remoting::Response};
 
 pub(crate) fn settings(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
@@ -16,6 +18,15 @@ pub(crate) fn update(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) 
 
 pub(crate) fn runtime(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     answer(request, out, Ok(with_json(&broker::runtime(core))))
+}
+
+pub(crate) fn statistic(request: &Request<'_>, out: &mut Outbox) -> Handled {
+    let outcome = header::<ViewBrokerStats<'_>>(request).and_then(|asked| broker::statistic(asked.name, asked.key));
+    answer(request, out, outcome.map(|found| with_json(&found)))
+}
+
+pub(crate) fn replication(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    answer(request, out, Ok(with_json(&broker::replication(core))))
 }
 
 /// Removes what is old now instead of at the configured hour.

@@ -1,5 +1,6 @@
 //! One file a capability: decode the header, call the service, encode its answer. No rule lives here.
 
+pub(crate) mod assignment;
 pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod group;
