@@ -83,11 +83,9 @@ pub fn runtime(core: &Core) -> KvTable {
     put("commitLogMinOffset", store.watermarks.min.to_string());
     put("commitLogMaxOffset", store.watermarks.appended.to_string());
     put("dispatchBehindBytes", store.watermarks.appended.saturating_sub(store.indexed).to_string());
-    put(
-        "remainHowManyDataToFlush",
-        format!("{} B", store.watermarks.appended.saturating_sub(store.watermarks.flushed)),
-    );
-    put("remainHowManyDataToCommit", "0 B".to_owned());
+    put("remainHowManyDataToFlush", readable(store.watermarks.appended.saturating_sub(store.watermarks.flushed)));
+    put("remainTransientStoreBufferNumbs", i32::MAX.to_string()); // there is no such pool, so it never runs out
+    put("dispatchMaxBuffer", "0".to_owned());
     put("earliestMessageTimeStamp", core.store.earliest_log_time().unwrap_or(-1).to_string());
     put("startAcceptSendRequestTimeStamp", core.config.load().messages.accept_from_ms.to_string());
     put("pageCacheLockTimeMills", "0".to_owned());
@@ -97,13 +95,15 @@ pub fn runtime(core: &Core) -> KvTable {
     for rate in ["timerEnqueueTps", "timerDequeueTps"] {
         put(rate, "0.0".to_owned());
     }
+    let settings = core.config.get_all();
     for pool in ["send", "pull", "litePull", "query", "ack"] {
         put(&format!("{pool}ThreadPoolQueueSize"), "0".to_owned());
-        put(&format!("{pool}ThreadPoolQueueCapacity"), "0".to_owned());
+        let capacity = format!("{pool}ThreadPoolQueueCapacity");
+        put(&capacity, configured(&settings, &capacity));
         put(&format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), "0".to_owned());
     }
     put("EndTransactionQueueSize", core.transactions.pending().to_string());
-    put("EndTransactionThreadPoolQueueCapacity", "0".to_owned());
+    put("EndTransactionThreadPoolQueueCapacity", configured(&settings, "endTransactionPoolQueueCapacity"));
     disk(core, &mut put);
     KvTable { table }
 }
@@ -134,12 +134,30 @@ fn disk(core: &Core, put: &mut impl FnMut(&str, String)) {
     let usable = space.f_bavail.saturating_mul(space.f_frsize); // without what only the superuser may fill
     let used = total.saturating_sub(free);
     let ratio = used as f64 / used.saturating_add(usable).max(1) as f64;
+    let ratio = (ratio * 100.0).round() / 100.0;
     let path = root.join("commitlog");
     put("commitLogDiskRatio", format!("{ratio:?}"));
     put(&format!("commitLogDiskRatio_{}", path.display()), format!("{ratio:?}"));
     put("consumeQueueDiskRatio", format!("{ratio:?}"));
-    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-    put("commitLogDirCapacity", format!("Total : {:.1} GiB, Free : {:.1} GiB.", gib(total), gib(free)));
+    put("commitLogDirCapacity", format!("Total : {}, Free : {}.", readable(total), readable(free)));
+}
+
+/// A setting as it is now; tools divide by some of them, so an unknown one is not 0.
+fn configured(settings: &BTreeMap<String, String>, key: &str) -> String {
+    settings.get(key).cloned().unwrap_or_else(|| "100000".to_owned())
+}
+
+/// Bytes as Apache spells them: `12 B`, `1.5 KiB`, `211.5 GiB`.
+fn readable(bytes: u64) -> String {
+    let mut scaled = bytes as f64;
+    let mut unit = "";
+    for next in ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"] {
+        if scaled < 1024.0 {
+            break;
+        }
+        (scaled, unit) = (scaled / 1024.0, next);
+    }
+    if unit.is_empty() { format!("{bytes} B") } else { format!("{scaled:.1} {unit}B") }
 }
 
 /// Time since the start, as Apache spells it.

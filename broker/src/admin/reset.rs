@@ -83,8 +83,8 @@ fn at(core: &Core, topic: &str, queue_id: i32, ms: i64) -> i64 {
 
 fn within(core: &Core, asked: &ResetOffset<'_>, offset: i64) -> Result<i64, Refusal> {
     let stored = core.store.find_queue(asked.topic, asked.queue_id);
-    let (min, max) = stored.map_or((-1, 0), |queue| (queue.min_offset(), queue.max_offset()));
-    if offset < min.max(0) || offset > max + 1 {
+    let (min, max) = stored.map_or((0, 0), |queue| (queue.min_offset(), queue.max_offset()));
+    if offset < min || offset > max + 1 {
         let remark = format!("Target offset {offset} not in consume queue range [{min}-{max}]");
         return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
     }

@@ -6,7 +6,7 @@ use tenonmq_storage::{Boundary, Queue};
 use super::Commit;
 use crate::{core::Core, error::Refusal};
 
-/// What a queue answers that has never existed, where Apache tells the difference.
+/// The time of a message that is not there.
 const UNKNOWN: i64 = -1;
 
 /// The offset from which a group goes on (14).
@@ -84,9 +84,9 @@ pub fn max(core: &Core, topic: &str, queue_id: i32) -> i64 {
     core.store.find_queue(topic, queue_id).map_or(0, |queue| queue.max_offset())
 }
 
-/// The offset of the first message (31); −1 in a queue that does not exist.
+/// The offset of the first message (31); 0 in a queue that does not exist: Apache creates it when it is asked.
 pub fn min(core: &Core, topic: &str, queue_id: i32) -> i64 {
-    core.store.find_queue(topic, queue_id).map_or(UNKNOWN, |queue| queue.min_offset())
+    core.store.find_queue(topic, queue_id).map_or(0, |queue| queue.min_offset())
 }
 
 /// When the first message was stored, in milliseconds (32); −1 when there is none.
