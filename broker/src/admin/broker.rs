@@ -10,7 +10,7 @@ use tenonmq_protocol::{
 
 use crate::{
     config::{ConfigError, LiveConfig},
-    core::{Core, stats::Counts},
+    core::{Core, names, stats::Counts},
     error::Refusal,
 };
 
@@ -104,6 +104,10 @@ pub fn runtime(core: &Core) -> KvTable {
     }
     put("EndTransactionQueueSize", core.transactions.pending().to_string());
     put("EndTransactionThreadPoolQueueCapacity", configured(&settings, "endTransactionPoolQueueCapacity"));
+    for (level, offset) in core.delays.body(core.clock.now_ms()).offset_table {
+        let max = core.store.find_queue(names::SCHEDULE_TOPIC, level - 1).map_or(0, |queue| queue.max_offset());
+        put(&format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));
+    }
     disk(core, &mut put);
     KvTable { table }
 }

@@ -3,20 +3,16 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use tenonmq_protocol::{
-    body::DelayOffsets,
-    code::ResponseCode,
-    header::{
-        CloneGroupOffset, ConsumeTimeSpan, CorrectionOffset, GetBrokerConsumeStats, GetConsumeStats,
-        GetConsumerConnections, GetProducerConnections, QueryConsumeQueue, RequestHeader, ResetOffset,
-        SubscriptionOfConsumer, TopicsOfConsumer, WhoConsumes,
-    },
+use tenonmq_protocol::header::{
+    CloneGroupOffset, ConsumeTimeSpan, CorrectionOffset, GetBrokerConsumeStats, GetConsumeStats,
+    GetConsumerConnections, GetProducerConnections, QueryConsumeQueue, RequestHeader, ResetOffset,
+    SubscriptionOfConsumer, TopicsOfConsumer, WhoConsumes,
 };
 
 use super::{Handled, Outbox, Request, answer, header, topic::with_json};
 use crate::{
     admin::{client, progress, queue, reset},
-    core::{self, Core},
+    core::Core,
     error::Refusal,
     remoting::Response,
 };
@@ -73,11 +69,9 @@ pub(crate) fn all_offsets(core: &Arc<Core>, request: &Request<'_>, out: &mut Out
     answer(request, out, Ok(with_json(&core.offsets.body(core.clock.now_ms()))))
 }
 
-/// How far delay levels have been delivered, as the file has it.
+/// How far delay levels have been delivered.
 pub(crate) fn delay_offsets(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
-    let stored = core::load_json::<DelayOffsets>(&core.store.config_file("delayOffset.json"));
-    let stored = stored.map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, error.to_string()));
-    answer(request, out, stored.map(|stored| with_json(&stored.unwrap_or_default())))
+    answer(request, out, Ok(with_json(&core.delays.body(core.clock.now_ms()))))
 }
 
 pub(crate) fn reset(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
