@@ -5,7 +5,7 @@ use tenonmq_protocol::{
     message::{Properties, properties::names as property},
 };
 
-use crate::{config::Messages, error::Refusal};
+use crate::{config::Messages, core::clock::Clock, error::Refusal};
 
 const TIMER_WISHES: [&str; 3] = [property::TIMER_DELAY_SEC, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS];
 
@@ -14,8 +14,8 @@ const TIMER_WISHES: [&str; 3] = [property::TIMER_DELAY_SEC, property::TIMER_DELA
 /// # Errors
 /// 1 for a level that is no number, and for a time in the future, which needs the timer; 13 for a time that is no
 /// number or too far away. The answers are Apache's.
-pub fn wished_level(properties: &Properties<'_>, rules: &Messages, now_ms: i64) -> Result<Option<i32>, Refusal> {
-    if properties.iter().any(|(name, _)| is_wish(name)) { read(properties, rules, now_ms) } else { Ok(None) }
+pub fn wished_level(properties: &Properties<'_>, rules: &Messages, clock: &Clock) -> Result<Option<i32>, Refusal> {
+    if properties.iter().any(|(name, _)| is_wish(name)) { read(properties, rules, clock.now_ms()) } else { Ok(None) }
 }
 
 fn is_wish(name: &str) -> bool {

@@ -39,7 +39,7 @@ pub fn send_batch<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>,
     let key = MessageKey::of(text, core.clock.now_ms());
     let mut properties = Properties::parse(text);
     check_properties(&properties)?;
-    delay::wished_level(&properties, &config.messages, core.clock.now_ms())?; // refuses what needs the timer
+    delay::wished_level(&properties, &config.messages, &core.clock)?; // refuses what needs the timer
     let waits = waits_for_durability(&properties);
     properties.remove(property::POP_CK);
     properties.set(property::MSG_REGION, config.identity.region.as_str());

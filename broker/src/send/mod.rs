@@ -118,7 +118,7 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
 impl<'a> Sending<'a> {
     /// Stores the message in the way that its properties ask for.
     fn stored(&self, topic: &'a Topic, queue_id: i32, properties: &mut Properties<'a>) -> Result<Appended, Refusal> {
-        let level = delay::wished_level(properties, &self.config.messages, self.core.clock.now_ms())?;
+        let level = delay::wished_level(properties, &self.config.messages, &self.core.clock)?;
         if half::is_half(properties, self.message.header.reconsume_times) {
             return self.half(queue_id, properties); // a delay begins when it is committed
         }
