@@ -320,6 +320,33 @@ async fn a_time_or_level_that_makes_no_sense_is_refused() {
     assert_eq!(delivered(&broker), 2);
 }
 
+fn commit(log_offset: i64) -> Command {
+    Command::request(RequestCode::END_TRANSACTION)
+        .with_field("producerGroup", "shop")
+        .with_field("tranStateTableOffset", 0)
+        .with_field("commitLogOffset", log_offset)
+        .with_field("commitOrRollback", 8)
+        .with_field("fromTransactionCheck", false)
+        .with_field("msgId", "FD01")
+}
+
+#[tokio::test]
+async fn a_repeated_commit_of_a_delayed_message_succeeds_and_adds_nothing_whatever_happened_in_between() {
+    let (broker, peer) = broker();
+    let text = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}shop\u{2}UNIQ_KEY\u{1}FD01\u{2}DELAY\u{1}1\u{2}";
+    assert_eq!(send(&broker, &peer, text).await.code, 0);
+    assert_eq!(broker.call(&peer, commit(0)).await.code, 0);
+    let broker = broker.restarted();
+    assert_eq!(broker.call(&peer, commit(0)).await.code, 0);
+    let broker = broker.crashed();
+    assert_eq!(broker.call(&peer, commit(0)).await.code, 0);
+    broker.advance(SECOND);
+    assert_eq!((step(&broker), delivered(&broker)), (Next::Idle, 1));
+    let broker = broker.crashed();
+    assert_eq!(broker.call(&peer, commit(0)).await.code, 0);
+    assert_eq!((step(&broker), delivered(&broker)), (Next::Idle, 1));
+}
+
 #[tokio::test]
 async fn the_delay_of_a_transactional_message_begins_when_it_is_committed() {
     let (broker, peer) = broker();
@@ -329,14 +356,7 @@ async fn the_delay_of_a_transactional_message_begins_when_it_is_committed() {
     let half_offset = RecordView::parse(half).unwrap().physical_offset();
     broker.advance(2 * SECOND);
     assert_eq!((step(&broker), delivered(&broker)), (Next::Idle, 0));
-    let end = Command::request(RequestCode::END_TRANSACTION)
-        .with_field("producerGroup", "shop")
-        .with_field("tranStateTableOffset", 0)
-        .with_field("commitLogOffset", half_offset)
-        .with_field("commitOrRollback", 8)
-        .with_field("fromTransactionCheck", false)
-        .with_field("msgId", "FD01");
-    assert_eq!(broker.call(&peer, end).await.code, 0);
+    assert_eq!(broker.call(&peer, commit(half_offset)).await.code, 0);
     assert_eq!((step(&broker), delivered(&broker)), (Next::At(START_MS + 3_000), 0));
     let waiting = records(&broker, SCHEDULE_TOPIC, 0);
     let waiting = RecordView::parse(&waiting[0]).unwrap();
