@@ -92,7 +92,7 @@ impl ReceivedMessage {
         self.inner.physical_offset
     }
 
-    /// The application's own number ([`Message::flag`]).
+    /// The application's own number (`Message::flag`).
     pub fn flag(&self) -> i32 {
         self.inner.flag
     }

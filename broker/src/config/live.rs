@@ -46,7 +46,7 @@ pub struct LiveConfig {
 const NEVER: &[&str] = &["configBlackList", "brokerConfigPath", "rocketmqHome", "configStorePath", "kvConfigPath"];
 
 impl LiveConfig {
-    /// Starts from what [`super::load`] found.
+    /// Starts from what [`super::load()`] found.
     #[must_use]
     pub fn new(config: Config, values: Values, machine: Machine) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl LiveConfig {
         }
     }
 
-    /// Keeps changes in this file, from which [`super::load`] is given them at the next start.
+    /// Keeps changes in this file, from which [`super::load()`] is given them at the next start.
     #[must_use]
     pub fn keeping_changes_in(self, path: PathBuf) -> Self {
         Self { kept_in: Some(path), ..self }

@@ -1,6 +1,6 @@
 //! Giving messages to consumers that ask with an offset.
 //!
-//! [`admit`] decides whether a consumer may read a queue and through which filter; [`answer`] reads. A pull that finds
+//! [`admit()`] decides whether a consumer may read a queue and through which filter; [`Read::answer`] reads. A pull that finds
 //! nothing new is held ([`long_poll`]) until a message for it arrives or its time is up, and is then answered once more.
 //! Rules: `remoting.md` section 5.3, `transactions-retry-delay.md` section 8.
 
