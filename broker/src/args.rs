@@ -9,7 +9,7 @@ use tenonmq_broker::config::{ConfigError, FileText, Input};
 /// A transactional message broker that takes the place of Apache RocketMQ.
 ///
 /// Without arguments it is a name server on port 9876 and a broker on port 10911 over one data directory.
-/// Configuration comes from the file, then TENONMQ_<KEY> environment variables, then flags; later ones win.
+/// Configuration comes from the file, then `TENONMQ_KEY` environment variables, then flags; later ones win.
 /// Keys are Apache RocketMQ's, and its files can be used as they are.
 #[derive(Debug, Parser)]
 #[command(name = "tenonmq", version, max_term_width = 100)]
