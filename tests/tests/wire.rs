@@ -1,0 +1,184 @@
+//! Bytes on a socket: whatever arrives, the peer gets a clear answer or loses its connection, and nobody else notices.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use bytes::BytesMut;
+use tenonmq_broker::{config::LiveConfig, core::clock::Clock, lifecycle::Running};
+use tenonmq_protocol::{Command, FrameView, RequestCode, Serialization, frame::DEFAULT_MAX_FRAME};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Longer than any answer takes here; a test that waits for it fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Broker {
+    running: Running,
+    address: SocketAddr,
+    _data: tempfile::TempDir,
+}
+
+impl Broker {
+    async fn start(more: &[(&str, &str)]) -> Self {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let root = data.path().to_string_lossy().into_owned();
+        let mut settings = vec![
+            ("storePathRootDir", root.as_str()),
+            ("mappedFileSizeCommitLog", "16777216"),
+            ("listenPort", "0"),
+            ("namesrvListenPort", "0"),
+            ("bindAddress", "127.0.0.1"),
+            ("brokerIP1", "127.0.0.1"),
+        ];
+        settings.extend_from_slice(more);
+        let config = LiveConfig::embedded(settings).expect("valid settings");
+        let running = Running::start(config, Clock::system()).await.expect("the broker starts");
+        let address = running.addresses().broker.expect("the broker listens");
+        Self { running, address, _data: data }
+    }
+
+    async fn connect(&self) -> Peer {
+        Peer { stream: TcpStream::connect(self.address).await.expect("the broker accepts"), input: BytesMut::new() }
+    }
+
+    async fn stop(self) {
+        timeout(Duration::from_secs(5), self.running.shutdown()).await.expect("the stop takes less than five seconds");
+    }
+}
+
+struct Peer {
+    stream: TcpStream,
+    input: BytesMut,
+}
+
+impl Peer {
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("the broker reads");
+    }
+
+    /// The next frame, or `None` when the broker closed the connection.
+    async fn answer(&mut self) -> Option<Command> {
+        loop {
+            if let Some(frame) = FrameView::peek(&self.input, DEFAULT_MAX_FRAME).expect("a valid frame") {
+                let (len, command) = (frame.len, Command::decode(&frame).expect("a valid header"));
+                let _ = self.input.split_to(len);
+                return Some(command);
+            }
+            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.input)).await.expect("an answer in time");
+            match read {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("cannot read: {error}"),
+            }
+        }
+    }
+}
+
+fn request(code: i32, opaque: i32, serialization: Serialization) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    Command { opaque, ..Command::request(RequestCode(code)) }.encode(serialization, &mut bytes);
+    bytes
+}
+
+async fn is_served(broker: &Broker) {
+    let mut peer = broker.connect().await;
+    peer.send(&request(RequestCode::GET_BROKER_RUNTIME_INFO.0, 1, Serialization::Json)).await;
+    assert_eq!(peer.answer().await.map(|answer| answer.code), Some(0));
+}
+
+#[tokio::test]
+async fn an_unknown_code_is_answered_with_3_in_the_encoding_of_the_request() {
+    let broker = Broker::start(&[]).await;
+    let mut peer = broker.connect().await;
+    for serialization in [Serialization::Json, Serialization::Binary] {
+        peer.send(&request(29_999, 77, serialization)).await;
+        let answer = peer.answer().await.expect("an answer");
+        assert_eq!((answer.code, answer.opaque), (3, 77));
+        assert_eq!(answer.remark.as_deref(), Some(" request type 29999 not supported"));
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn frames_that_come_byte_by_byte_and_many_at_once_are_all_answered() {
+    let broker = Broker::start(&[]).await;
+    let mut peer = broker.connect().await;
+    for byte in request(29_999, 1, Serialization::Json) {
+        peer.send(&[byte]).await;
+    }
+    assert_eq!(peer.answer().await.map(|answer| answer.opaque), Some(1));
+    let together: Vec<u8> = (0..500).flat_map(|opaque| request(29_999, opaque, Serialization::Json)).collect();
+    peer.send(&together).await;
+    for opaque in 0..500 {
+        assert_eq!(peer.answer().await.map(|answer| answer.opaque), Some(opaque));
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_oneway_request_is_never_answered_not_even_with_an_error() {
+    let broker = Broker::start(&[]).await;
+    let mut peer = broker.connect().await;
+    let mut bytes = BytesMut::new();
+    Command::request(RequestCode(29_999)).oneway().encode(Serialization::Json, &mut bytes);
+    bytes.extend_from_slice(&request(29_998, 2, Serialization::Json));
+    peer.send(&bytes).await;
+    assert_eq!(peer.answer().await.map(|answer| answer.opaque), Some(2));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn garbage_oversized_and_impossible_frames_cost_their_sender_the_connection_and_nobody_else() {
+    let broker = Broker::start(&[]).await;
+    let oversized = u32::MAX.to_be_bytes();
+    let negative = (-5_i32).to_be_bytes();
+    let header_beyond_frame = [0, 0, 0, 8, 0, 0, 0, 200, 1, 2, 3, 4];
+    let no_json = [0, 0, 0, 8, 0, 0, 0, 4, b'{', b'x', 0xFF, 0xFE];
+    let frames: [&[u8]; 5] = [&oversized, &negative, &header_beyond_frame, &no_json, b"GET / HTTP/1.1\r\n\r\n"];
+    for bytes in frames {
+        let mut peer = broker.connect().await;
+        peer.send(bytes).await;
+        assert_eq!(peer.answer().await, None, "after {bytes:?}");
+    }
+    is_served(&broker).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_send_without_its_topic_is_refused_with_the_name_of_the_field() {
+    let broker = Broker::start(&[]).await;
+    let mut peer = broker.connect().await;
+    peer.send(&request(RequestCode::SEND_MESSAGE_V2.0, 9, Serialization::Json)).await;
+    let answer = peer.answer().await.expect("an answer");
+    assert_eq!((answer.code, answer.opaque), (1, 9));
+    assert_eq!(answer.remark.as_deref(), Some("header field a is missing"));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_and_the_others_stay() {
+    let broker = Broker::start(&[("remotingMaxConnections", "2")]).await;
+    let (mut first, mut second) = (broker.connect().await, broker.connect().await);
+    for peer in [&mut first, &mut second] {
+        peer.send(&request(29_999, 1, Serialization::Json)).await;
+        assert!(peer.answer().await.is_some());
+    }
+    assert_eq!(broker.connect().await.answer().await, None);
+    first.send(&request(29_999, 5, Serialization::Json)).await;
+    assert_eq!(first.answer().await.map(|answer| answer.opaque), Some(5));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_a_busy_one_from_being_served() {
+    let broker = Broker::start(&[]).await;
+    let mut idle = Vec::new();
+    for _ in 0..400 {
+        idle.push(broker.connect().await);
+    }
+    is_served(&broker).await;
+    broker.stop().await;
+}
