@@ -13,7 +13,7 @@ pub const CHECK_MAX_TIME_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 /// Group whose offsets say how far the half and op topics are done.
 pub const TRANSACTION_GROUP: &str = "CID_RMQ_SYS_TRANS";
 /// Messages waiting for a delay level.
-pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+pub use tenonmq_storage::dispatch::SCHEDULE_TOPIC;
 /// Messages waiting for a time of their own.
 pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 /// For the clients' self test.

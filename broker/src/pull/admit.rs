@@ -90,9 +90,9 @@ pub fn admit(
         return Err(Refusal::invalid(remark).into());
     };
     let filter = if !PullFlags(request.sys_flag).has(PullFlags::SUBSCRIPTION) {
-        registered_filter(core, config, request, group.consume_broadcast_enable)?
+        registered_filter(core, request, group.consume_broadcast_enable)?
     } else {
-        carried_filter(config, request)?
+        carried_filter(request)?
     };
     Ok(Read {
         queue: queue.clone(),
@@ -110,12 +110,10 @@ fn is_tag_type(expression_type: Option<&str>) -> bool {
 }
 
 /// The filter in the request itself (`sysFlag` bit 2).
-fn carried_filter(config: &Config, request: &PullMessage<'_>) -> Result<TagFilter, Refused> {
+fn carried_filter(request: &PullMessage<'_>) -> Result<TagFilter, Refused> {
     match request.expression_type {
         kind if is_tag_type(kind) => Ok(TagFilter::parse(request.subscription.unwrap_or_default())),
-        Some("SQL92") if request.subscription.is_some_and(|text| !text.is_empty()) => {
-            Err(no_property_filter(config, "SQL92"))
-        }
+        Some("SQL92") if request.subscription.is_some_and(|text| !text.is_empty()) => Err(no_property_filter("SQL92")),
         _ => {
             let remark = "parse the consumer's subscription failed";
             Err(Refusal::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, remark).into())
@@ -124,12 +122,7 @@ fn carried_filter(config: &Config, request: &PullMessage<'_>) -> Result<TagFilte
 }
 
 /// The filter that the group's members registered in their heartbeats.
-fn registered_filter(
-    core: &Core,
-    config: &Config,
-    request: &PullMessage<'_>,
-    may_broadcast: bool,
-) -> Result<TagFilter, Refused> {
+fn registered_filter(core: &Core, request: &PullMessage<'_>, may_broadcast: bool) -> Result<TagFilter, Refused> {
     let group_name = request.consumer_group;
     let not_there = |what: &str| -> Refused {
         Refusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, format!("the consumer's {what} not exist{SEE_FAQ}")).into()
@@ -149,12 +142,12 @@ fn registered_filter(
         return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark).into());
     }
     if !subscription.is_tag_type() {
-        return Err(no_property_filter(config, subscription.data.expression_type.as_deref().unwrap_or_default()));
+        return Err(no_property_filter(subscription.data.expression_type.as_deref().unwrap_or_default()));
     }
     Ok(subscription.filter.clone())
 }
 
-fn no_property_filter(_config: &Config, kind: &str) -> Refused {
+fn no_property_filter(kind: &str) -> Refused {
     let remark = format!("The broker does not support consumer to filter message by {kind}");
     Refusal::new(ResponseCode::SYSTEM_ERROR, remark).into()
 }

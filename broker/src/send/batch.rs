@@ -41,10 +41,7 @@ pub fn send_batch<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>,
     check_properties(&properties)?;
     delay::wished_level(&properties, &config.messages, &core.clock)?; // refuses what needs the timer
     let waits = waits_for_durability(&properties);
-    properties.remove(property::POP_CK);
-    properties.set(property::MSG_REGION, config.identity.region.as_str());
-    properties.set(property::TRACE_ON, if config.messages.trace_on { "true" } else { "false" });
-    properties.set(property::CLUSTER, who.cluster.as_str());
+    properties::complete(&mut properties, &config, &who, None);
     let elements = elements(message.body)?;
     let stored = sending.batch(&target.topic, queue_id, &elements, &properties)?;
     let (Some(first), Some(last)) = (stored.first(), stored.last()) else {

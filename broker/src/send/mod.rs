@@ -92,7 +92,7 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
     let text = header.properties;
     let key = MessageKey::of(text, core.clock.now_ms());
     let mut properties = Properties::parse(text);
-    properties::complete(&mut properties, &config, &who, &key);
+    properties::complete(&mut properties, &config, &who, Some(&key));
     let waits = waits_for_durability(&properties);
     let given_up = dead_letter::given_up_by(core, header, message.version)?;
     let mut created = target.created.then(|| Arc::clone(&target.topic));

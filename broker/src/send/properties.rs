@@ -45,12 +45,18 @@ impl<'a> MessageKey<'a> {
     }
 }
 
-/// Removes what only brokers may set, and adds region, trace switch, unique key and cluster.
-pub(super) fn complete<'a>(properties: &mut Properties<'a>, config: &'a Config, who: &'a Who, key: &'a MessageKey<'_>) {
+/// Removes what only brokers may set, and adds region, trace switch, cluster, and `key` if it was made here. A batch has
+/// no `key`: its messages carry their own.
+pub(super) fn complete<'a>(
+    properties: &mut Properties<'a>,
+    config: &'a Config,
+    who: &'a Who,
+    key: Option<&'a MessageKey<'_>>,
+) {
     properties.remove(property::POP_CK);
     properties.set(property::MSG_REGION, config.identity.region.as_str());
     properties.set(property::TRACE_ON, if config.messages.trace_on { "true" } else { "false" });
-    if let MessageKey::Made(key) = key {
+    if let Some(MessageKey::Made(key)) = key {
         properties.set(property::UNIQ_KEY, key.as_str());
     }
     properties.set(property::CLUSTER, who.cluster.as_str());

@@ -14,14 +14,10 @@ use tenonmq_protocol::message::{
 
 use crate::{core::names::SCHEDULE_TOPIC, delay::note_target};
 
-/// Undecided transactional messages.
-pub(super) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
-/// Which half messages are decided.
-pub(super) const OP_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
-/// Half messages that nobody decided in time.
-pub(super) const PARKED_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
-/// Group whose offsets say how far half and op queue are done.
-pub(super) const GROUP: &str = "CID_RMQ_SYS_TRANS";
+pub(super) use crate::core::names::{
+    CHECK_MAX_TIME_TOPIC as PARKED_TOPIC, HALF_TOPIC, OP_TOPIC, TRANSACTION_GROUP as GROUP,
+};
+
 /// The only queue of the half topic, and of the op topic.
 pub(super) const QUEUE: i32 = 0;
 
