@@ -6,14 +6,26 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser};
 use tenonmq_broker::config::{ConfigError, FileText, Input};
 
+use crate::desk;
+
+/// What the binary is to do instead of being a broker.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Asks a running broker, or has it do something
+    Admin(desk::Admin),
+}
+
 /// A transactional message broker that takes the place of Apache RocketMQ.
 ///
 /// Without arguments it is a name server on port 9876 and a broker on port 10911 over one data directory.
 /// Configuration comes from the file, then `TENONMQ_KEY` environment variables, then flags; later ones win.
 /// Keys are Apache RocketMQ's, and its files can be used as they are.
 #[derive(Debug, Parser)]
-#[command(name = "tenonmq", version, max_term_width = 100)]
+#[command(name = "tenonmq", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Configuration file: Apache properties, or TOML if it is named *.toml
     #[arg(short = 'c', long, value_name = "FILE", alias = "configFile")]
     config: Option<PathBuf>,

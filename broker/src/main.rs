@@ -2,6 +2,7 @@
 
 mod args;
 mod banner;
+mod desk;
 
 use std::error::Error;
 use std::io::IsTerminal as _;
@@ -22,8 +23,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let args = args::Args::parse();
-    log_to_stderr();
+    let mut args = args::Args::parse();
+    if let Some(args::Command::Admin(admin)) = args.command.take() {
+        log_to_stderr("warn");
+        return desk::run(admin);
+    }
+    log_to_stderr("info");
     match run(args, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -91,8 +96,8 @@ async fn serve(config: Arc<LiveConfig>, started: Instant) -> Result<(), Box<dyn 
     }
 }
 
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+fn log_to_stderr(level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tenonmq_protocol::{
     Command, RequestCode,
     body::{
+        desk::{DeskHeader, DeskRequest},
         heartbeat::{HeartbeatData, ProducerData},
+        json,
         route::{BrokerData, ClusterInfo},
     },
     header::{CreateTopic, DeleteTopic, DeleteTopicRoute, RequestHeader, ViewMessage},
@@ -52,6 +54,28 @@ impl Admin {
     /// [`Error::Config`] for settings that cannot work, [`Error::Connect`] when no name server is reachable.
     pub async fn connect(client: impl Into<ClientConfig>) -> Result<Self, Error> {
         Ok(Self { session: Session::start(client.into(), Arc::new(AdminRole)).await? })
+    }
+
+    /// For calls that name the broker's address, such as [`ask`](Self::ask): connects on first use, and needs a name
+    /// server only for calls that ask one.
+    pub fn direct(client: impl Into<ClientConfig>) -> Self {
+        Self { session: Session::detached(client.into(), Arc::new(AdminRole)) }
+    }
+
+    /// One of TenonMQ's own requests, to the broker at `address`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the broker's reason; code 3 from a broker that does not know the request, as Apache's do
+    /// not. [`Error::Protocol`] when the answer cannot be read.
+    pub async fn ask<R: DeskRequest>(&self, address: &str, request: &R) -> Result<R::Answer, Error> {
+        let limit = self.session.config.request_timeout;
+        let decode = |reply: Reply<'_>| {
+            expect_success(R::CODE, &reply)?;
+            Ok(reply.body)
+        };
+        let body = json::to_vec_standard(request);
+        let answer = self.session.call(address, &DeskHeader::<R>::default(), &body, limit, decode).await?;
+        from_json(R::CODE.name().unwrap_or("request"), &answer)
     }
 
     /// Creates a topic, or changes its number of queues, on every master that the name server knows. The route is
@@ -122,14 +146,28 @@ impl Admin {
     /// # Errors
     /// That no name server could be asked.
     pub async fn masters(&self) -> Result<Vec<String>, Error> {
+        let cluster = self.cluster().await?;
+        let master = |mut broker: BrokerData| broker.broker_addrs.remove(&MASTER_ID);
+        Ok(cluster.broker_addr_table.into_values().filter_map(master).collect())
+    }
+
+    /// Address of the broker of that name which takes writes.
+    ///
+    /// # Errors
+    /// [`Error::NoBroker`] when the name server knows none; or that no name server could be asked.
+    pub async fn master(&self, broker: &str) -> Result<String, Error> {
+        let mut cluster = self.cluster().await?;
+        let found = cluster.broker_addr_table.get_mut(broker).and_then(|data| data.broker_addrs.remove(&MASTER_ID));
+        found.ok_or_else(|| Error::NoBroker { broker: broker.to_owned() })
+    }
+
+    async fn cluster(&self) -> Result<ClusterInfo, Error> {
         let decode = |reply: Reply<'_>| {
             expect_success(RequestCode::GET_BROKER_CLUSTER_INFO, &reply)?;
             Ok(reply.body)
         };
         let body = self.session.ask_name_server(&GetClusterInfo, decode).await?;
-        let cluster: ClusterInfo = from_json("GET_BROKER_CLUSTER_INFO", &body)?;
-        let master = |mut broker: BrokerData| broker.broker_addrs.remove(&MASTER_ID);
-        Ok(cluster.broker_addr_table.into_values().filter_map(master).collect())
+        from_json("GET_BROKER_CLUSTER_INFO", &body)
     }
 
     /// Closes the connections.

@@ -65,8 +65,17 @@ impl Session {
     /// Checks that a name server answers, then starts the periodic work.
     pub(crate) async fn start(config: ClientConfig, role: Arc<dyn Role>) -> Result<Arc<Self>, Error> {
         config.validate()?;
+        let session = Self::detached(config, role);
+        session.reach_a_name_server().await?;
+        tokio::spawn(refresh_routes(Arc::downgrade(&session), session.closing.clone(), session.config.route_refresh));
+        tokio::spawn(beat(Arc::downgrade(&session), session.closing.clone(), session.config.heartbeat_interval));
+        Ok(session)
+    }
+
+    /// A session that does nothing of its own accord, and may know no name server.
+    pub(crate) fn detached(config: ClientConfig, role: Arc<dyn Role>) -> Arc<Self> {
         let identity = Identity::new(&config);
-        let session = Arc::new_cyclic(|this: &Weak<Self>| Self {
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
             pool: Pool::new(config.clone(), Arc::new(SessionHooks(this.clone()))),
             client_id: identity.client_id,
             routes: Routes::default(),
@@ -76,11 +85,7 @@ impl Session {
             name_server: AtomicUsize::new(0),
             route_lookup: tokio::sync::Mutex::default(),
             config,
-        });
-        session.reach_a_name_server().await?;
-        tokio::spawn(refresh_routes(Arc::downgrade(&session), session.closing.clone(), session.config.route_refresh));
-        tokio::spawn(beat(Arc::downgrade(&session), session.closing.clone(), session.config.heartbeat_interval));
-        Ok(session)
+        })
     }
 
     pub(crate) fn next_key(&self) -> UniqueKey {

@@ -1,4 +1,6 @@
 //! Request and response codes by their Apache names. Unknown numbers are values too: a peer may send any.
+//!
+//! Request codes from 540,000 on are TenonMQ's own: JSON in, JSON out; see [`desk`](crate::body::desk).
 
 macro_rules! codes {
     ($(#[$doc:meta])* $code:ident { $($name:ident = $number:literal;)* }) => {
@@ -201,6 +203,11 @@ codes! {
         POLLING_INFO = 200055;
         POP_ROLLBACK = 200056;
         BATCH_ACK_MESSAGE = 200151;
+        OFFSET_HISTORY = 540_010;
+        OFFSET_UNDO = 540_011;
+        OFFSET_PREVIEW = 540_012;
+        OFFSET_RESET = 540_013;
+        QUEUE_OWNERS = 540_014;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What operators and their tools ask of a broker. None of it is on a hot path.
 //!
 //! [`topic`], [`group`] and [`attributes`]: creating, changing and deleting topics and subscription groups. [`client`]: who
-//! is connected. [`progress`]: how far groups have come; [`reset`]: moving them. [`relay`]: asking their members.
+//! is connected. [`progress`]: how far groups have come; [`reset`]: moving them; [`preview`]: what that would mean. [`relay`]: asking their members.
 //! [`query`] and [`queue`]: finding messages. [`broker`]: settings and counters of the process.
 //! Rules: `remoting.md` section 9.
 
@@ -11,6 +11,7 @@ pub mod client;
 #[cfg(test)]
 mod golden_tests;
 pub mod group;
+pub mod preview;
 pub mod progress;
 pub mod query;
 pub mod queue;

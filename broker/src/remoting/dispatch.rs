@@ -95,6 +95,7 @@ impl Dispatch for BrokerDispatch {
             Code::CLEAN_EXPIRED_CONSUMEQUEUE | Code::DELETE_EXPIRED_COMMITLOG | Code::CLEAN_UNUSED_TOPIC => {
                 handlers::broker::clean(core, request, out)
             }
+            Code::OFFSET_PREVIEW => handlers::desk::preview_reset(core, request, out),
             _ => handlers::unsupported(request, out),
         }
     }

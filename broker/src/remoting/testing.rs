@@ -5,6 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use tenonmq_protocol::{
     Command, CommandView, FrameView, HeaderScratch, RequestHeader, Serialization,
+    body::{
+        desk::{DeskHeader, DeskRequest},
+        json,
+    },
     frame::DEFAULT_MAX_FRAME,
     message::{
         properties::tags_code,
@@ -161,6 +165,16 @@ impl TestBroker {
     /// A typed request and its answer.
     pub(crate) async fn ask<'a>(&self, peer: &Peer, header: &impl RequestHeader<'a>) -> Command {
         self.call(peer, Command::with_header(header)).await
+    }
+
+    /// A request of our own and its answer, or code and remark of the refusal.
+    pub(crate) async fn desk<R: DeskRequest>(&self, peer: &Peer, request: &R) -> Result<R::Answer, (i32, String)> {
+        let command = Command::with_header(&DeskHeader::<R>::default()).with_body(json::to_vec_standard(request));
+        let answer = self.call(peer, command).await;
+        match answer.code {
+            0 => Ok(json::from_slice(&answer.body).unwrap()),
+            code => Err((code, answer.remark.unwrap_or_default())),
+        }
     }
 
     /// A request and its answer.

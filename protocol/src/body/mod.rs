@@ -6,10 +6,12 @@
 mod macros;
 
 pub mod admin;
+pub mod desk;
 pub mod group;
 pub mod heartbeat;
 pub mod json;
 pub mod offset;
+pub mod offset_desk;
 pub mod pop;
 pub mod queue;
 pub mod register;
