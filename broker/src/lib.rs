@@ -5,6 +5,7 @@ pub mod config;
 pub mod core;
 pub mod delay;
 pub mod error;
+pub mod filter;
 pub mod group;
 pub mod lifecycle;
 pub mod namesrv;

@@ -6,7 +6,6 @@ pub mod announce;
 pub mod clients;
 pub mod clock;
 pub mod deliver;
-pub mod filter;
 pub mod groups;
 pub mod identity;
 pub mod names;

@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use tenonmq_storage::Queue;
 use tokio::sync::oneshot;
 
-use super::filter::TagFilter;
+use crate::filter::Filter;
 
 const SHARDS: usize = 64;
 
@@ -31,7 +31,7 @@ struct Waiter {
     id: u64,
     /// Queue offset that the waiter wants next.
     from: i64,
-    filter: TagFilter,
+    filter: Filter,
     wake: oneshot::Sender<()>,
 }
 
@@ -56,7 +56,7 @@ impl Default for Waiters {
 impl Waiters {
     /// Waits for a message at `from` or behind it that passes `filter`. The caller looks at the queue once more after
     /// this call, and only then awaits.
-    pub fn register(&self, queue: &Arc<Queue>, from: i64, filter: TagFilter) -> Wait {
+    pub fn register(&self, queue: &Arc<Queue>, from: i64, filter: Filter) -> Wait {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let (wake, woken) = oneshot::channel();
         let waiter = Waiter { id, from, filter, wake };
@@ -70,7 +70,7 @@ impl Waiters {
     pub fn arrived(&self, queue: &Queue, offset: i64, tags_code: i64) {
         fence(Ordering::SeqCst); // pairs with the fence in `register`
         if queue.waiters().load(Ordering::Relaxed) > 0 {
-            self.wake(queue, |waiter| offset >= waiter.from && waiter.filter.passes(tags_code));
+            self.wake(queue, |waiter| offset >= waiter.from && waiter.filter.passes_entry(tags_code));
         }
     }
 

@@ -13,10 +13,8 @@ use tokio::sync::watch;
 
 use super::{delivery::Delayed, scheduler::Next, *};
 use crate::{
-    core::{
-        filter::TagFilter,
-        names::{HALF_TOPIC, SCHEDULE_TOPIC},
-    },
+    core::names::{HALF_TOPIC, SCHEDULE_TOPIC},
+    filter::Filter,
     remoting::testing::{Peer, START_MS, TestBroker},
 };
 
@@ -181,7 +179,7 @@ async fn the_scheduler_sleeps_until_a_message_is_due_and_wakes_for_one_that_come
     delayed(&broker, &peer, 4).await;
     for (level, expected) in [(2, 1), (1, 2)] {
         delayed(&broker, &peer, level).await;
-        let arrival = broker.core.waiters.register(&queue, expected - 1, TagFilter::All);
+        let arrival = broker.core.waiters.register(&queue, expected - 1, Filter::ALL);
         assert_eq!(queue.max_offset(), expected - 1);
         broker.advance(5 * SECOND);
         arrival.await;

@@ -10,8 +10,9 @@ use tenonmq_protocol::{
 use super::Read;
 use crate::{
     config::Config,
-    core::{Core, filter::TagFilter, topics::perm},
+    core::{Core, topics::perm},
     error::{Refusal, SEE_FAQ},
+    filter::{self, Filter},
 };
 
 /// Who forbids, as `forbiddenType` tells clients.
@@ -92,7 +93,7 @@ pub fn admit(
     let filter = if !PullFlags(request.sys_flag).has(PullFlags::SUBSCRIPTION) {
         registered_filter(core, request, group.consume_broadcast_enable)?
     } else {
-        carried_filter(request)?
+        filter::carried(core, request.expression_type, request.subscription)?
     };
     Ok(Read {
         queue: queue.clone(),
@@ -105,24 +106,8 @@ pub fn admit(
     })
 }
 
-fn is_tag_type(expression_type: Option<&str>) -> bool {
-    expression_type.is_none_or(|kind| kind.is_empty() || kind == "TAG")
-}
-
-/// The filter in the request itself (`sysFlag` bit 2).
-fn carried_filter(request: &PullMessage<'_>) -> Result<TagFilter, Refused> {
-    match request.expression_type {
-        kind if is_tag_type(kind) => Ok(TagFilter::parse(request.subscription.unwrap_or_default())),
-        Some("SQL92") if request.subscription.is_some_and(|text| !text.is_empty()) => Err(no_property_filter("SQL92")),
-        _ => {
-            let remark = "parse the consumer's subscription failed";
-            Err(Refusal::new(ResponseCode::SUBSCRIPTION_PARSE_FAILED, remark).into())
-        }
-    }
-}
-
 /// The filter that the group's members registered in their heartbeats.
-fn registered_filter(core: &Core, request: &PullMessage<'_>, may_broadcast: bool) -> Result<TagFilter, Refused> {
+fn registered_filter(core: &Core, request: &PullMessage<'_>, may_broadcast: bool) -> Result<Filter, Refused> {
     let group_name = request.consumer_group;
     let not_there = |what: &str| -> Refused {
         Refusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, format!("the consumer's {what} not exist{SEE_FAQ}")).into()
@@ -142,12 +127,8 @@ fn registered_filter(core: &Core, request: &PullMessage<'_>, may_broadcast: bool
         return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark).into());
     }
     if !subscription.is_tag_type() {
-        return Err(no_property_filter(subscription.data.expression_type.as_deref().unwrap_or_default()));
+        let kind = subscription.data.expression_type.as_deref().unwrap_or_default();
+        return Err(filter::not_supported(kind).into());
     }
     Ok(subscription.filter.clone())
-}
-
-fn no_property_filter(kind: &str) -> Refused {
-    let remark = format!("The broker does not support consumer to filter message by {kind}");
-    Refusal::new(ResponseCode::SYSTEM_ERROR, remark).into()
 }

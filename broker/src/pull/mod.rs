@@ -21,7 +21,8 @@ pub use admit::{Forbidden, Refused, admit};
 
 use crate::{
     config::{Config, Pull},
-    core::{Core, filter::TagFilter},
+    core::Core,
+    filter::{self, Filter},
 };
 
 /// One read of a queue, owned, so that it can be repeated after a wait.
@@ -36,7 +37,7 @@ pub struct Read {
     /// Body bytes wanted at most; a hint of the client.
     pub max_bytes: i32,
     /// What passes.
-    pub filter: TagFilter,
+    pub filter: Filter,
     /// Flags told to the client.
     pub topic_sys_flag: i32,
     /// Flags told to the client.
@@ -70,7 +71,7 @@ impl Read {
     pub fn answer(&self, core: &Core) -> Answer {
         let config = core.config.load();
         let limits = limits(core, &config.pull, self.max_count, self.max_bytes);
-        let fetched = core.store.fetch(&self.queue, self.from, limits, |entry| self.filter.passes(entry.tags_code));
+        let fetched = filter::fetch(core, &self.queue, self.from, limits, &self.filter);
         self.to_answer(fetched)
     }
 

@@ -11,7 +11,10 @@ use rustc_hash::FxHashMap;
 use tenonmq_protocol::body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData};
 
 use super::members::{ClientInfo, Departure, Member, MemberList};
-use crate::{core::filter::TagFilter, remoting::Connection};
+use crate::{
+    filter::{self, Filter},
+    remoting::Connection,
+};
 
 /// What a group wants of one topic.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +22,7 @@ pub struct Subscription {
     /// As the client sent it.
     pub data: SubscriptionData,
     /// Its tag filter, ready for use. Passes everything when the expression is not of type `TAG`.
-    pub filter: TagFilter,
+    pub filter: Filter,
 }
 
 impl Subscription {
@@ -27,7 +30,7 @@ impl Subscription {
     pub fn new(data: SubscriptionData) -> Self {
         let expression = data.sub_string.trim();
         let all = !is_tag_type(&data) || data.class_filter_mode || expression.is_empty() || expression == "*";
-        let filter = if all { TagFilter::All } else { TagFilter::of_codes(data.code_set.iter().copied()) };
+        let filter = if all { Filter::ALL } else { Filter::of_codes(data.code_set.iter().copied()) };
         Self { data, filter }
     }
 
@@ -39,7 +42,7 @@ impl Subscription {
 
 /// Whether a subscription's expression is of type `TAG`, which is also what a missing type means.
 pub fn is_tag_type(data: &SubscriptionData) -> bool {
-    data.expression_type.as_deref().is_none_or(|kind| kind.is_empty() || kind == "TAG")
+    filter::is_tag_type(data.expression_type.as_deref())
 }
 
 /// How a group consumes, and what.

@@ -5,7 +5,7 @@ use tenonmq_protocol::{
 };
 
 use super::*;
-use crate::{core::filter::TagFilter, remoting::testing::Peer};
+use crate::{filter::Filter, remoting::testing::Peer};
 
 const NOW: i64 = 1_000_000;
 
@@ -92,14 +92,14 @@ fn the_last_heartbeat_says_how_the_group_consumes() {
 #[test]
 fn only_tag_expressions_filter_by_tag() {
     let filter = |data: SubscriptionData| Subscription::new(data).filter;
-    assert_eq!(filter(wants("orders", "*", 1)), TagFilter::All);
-    assert_eq!(filter(wants("orders", "a||b", 1)), TagFilter::of_codes([java_hash("a"), java_hash("b")]));
+    assert_eq!(filter(wants("orders", "*", 1)), Filter::ALL);
+    assert_eq!(filter(wants("orders", "a||b", 1)), Filter::of_codes([java_hash("a"), java_hash("b")]));
     let typed =
         |kind: Option<&str>| SubscriptionData { expression_type: kind.map(Into::into), ..wants("orders", "a", 1) };
     for kind in [None, Some(""), Some("TAG")] {
-        assert_eq!(filter(typed(kind)), TagFilter::of_codes([java_hash("a")]), "{kind:?}");
+        assert_eq!(filter(typed(kind)), Filter::of_codes([java_hash("a")]), "{kind:?}");
     }
-    assert_eq!(filter(typed(Some("SQL92"))), TagFilter::All);
+    assert_eq!(filter(typed(Some("SQL92"))), Filter::ALL);
 }
 
 #[test]
