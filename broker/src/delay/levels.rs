@@ -89,6 +89,17 @@ impl Delays {
         self.levels.get(at).map(|level| Waiting { level })
     }
 
+    /// Where a message waits that may not be seen for `ms` milliseconds: at the shortest level that is long enough, or else
+    /// at the longest. `None` when it need not wait, or there are no levels.
+    pub fn at_least(&self, ms: i64) -> Option<Waiting<'_>> {
+        if ms <= 0 {
+            return None;
+        }
+        let long_enough = self.levels.iter().filter(|level| level.delay_ms >= ms).min_by_key(|level| level.delay_ms);
+        let longest = || self.levels.iter().max_by_key(|level| level.delay_ms);
+        long_enough.or_else(longest).map(|level| Waiting { level })
+    }
+
     /// Appends a delayed message. `record` has the topic and queue of `waiting`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tenonmq_protocol::header::SendMessage;
 
-use super::{max_retries, no_such_group};
+use super::{no_such_group, policy::max_retries, with_name};
 use crate::{
     core::{
         Core, names,
@@ -18,8 +18,9 @@ pub const QUEUE: i32 = 0;
 
 /// The dead-letter topic of a group, created when missing. True with a topic that is new.
 pub fn topic_of(core: &Core, group: &str) -> (Arc<Topic>, bool) {
-    let name = names::dlq_topic(group);
-    core.topics.get_or_create(&name, core.clock.now_ms(), || topic(name.as_str(), 1, perm::READ_WRITE))
+    with_name(names::DLQ_PREFIX, group, |name| {
+        core.topics.get_or_create(name, core.clock.now_ms(), || topic(name, 1, perm::READ_WRITE))
+    })
 }
 
 /// The group to whose dead letters a send goes instead of its retry topic; `None` for every other send.
@@ -33,7 +34,7 @@ pub fn given_up_by<'a>(core: &Core, header: &SendMessage<'a>, version: i32) -> R
     let Some(rest) = header.topic.strip_prefix(names::RETRY_PREFIX) else { return Ok(None) };
     let group = rest.split_once(POP_SEPARATOR).map_or(rest, |(group, _)| group);
     let config = core.groups.find_or_create(group).ok_or_else(|| no_such_group(group))?;
-    let max = max_retries(config.retry_max_times, header.max_reconsume_times, version);
+    let max = max_retries(config.retry_max_times, header.max_reconsume_times, version, header.properties);
     let is_over = header.reconsume_times > max || core.locks.holds_any(group, core.clock.now_ms());
     Ok(is_over.then_some(group))
 }

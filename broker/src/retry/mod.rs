@@ -1,27 +1,39 @@
 //! Messages that a consumer could not process: given to its group again later, and to the dead letters in the end.
 //!
 //! [`send_back`] is the way of concurrent consumers, [`dead_letter`] what becomes of a message that is given up, by it or
-//! by a consumer that sends to its retry topic itself. Rules: `transactions-retry-delay.md` section 2, contents of the
-//! records: `store.md` section 13.
+//! by a consumer that sends to its retry topic itself. `policy` says how often and how late, `copy` makes the record.
+//! Rules: `transactions-retry-delay.md` section 2, contents of the records: `store.md` section 13.
 
+mod copy;
 pub mod dead_letter;
+mod policy;
 pub mod send_back;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod thread_tests;
+
+use std::cell::RefCell;
 
 use tenonmq_protocol::code::ResponseCode;
 
 use crate::error::{Refusal, SEE_FAQ};
 
-/// From this version on a consumer says itself how often a message is retried (`V3_4_9`).
-const SAYS_MAX_RECONSUME_TIMES: i32 = 121;
-
-/// How often a message is given to the group again: as often as the consumer says, or else the group's configuration.
-fn max_retries(of_group: i32, said: Option<i32>, version: i32) -> i32 {
-    said.filter(|_| version >= SAYS_MAX_RECONSUME_TIMES).unwrap_or(of_group)
-}
-
 fn no_such_group(group: &str) -> Refusal {
     let remark = format!("subscription group not exist, {group} {SEE_FAQ}");
     Refusal::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+}
+
+/// What `look` makes of a topic's name that consists of a prefix and the group; without allocating.
+fn with_name<T>(prefix: &str, group: &str, look: impl FnOnce(&str) -> T) -> T {
+    thread_local! {
+        static NAME: RefCell<String> = const { RefCell::new(String::new()) };
+    }
+    let mut name = NAME.take();
+    name.clear();
+    name.push_str(prefix);
+    name.push_str(group);
+    let seen = look(&name);
+    NAME.set(name);
+    seen
 }

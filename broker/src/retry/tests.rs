@@ -8,7 +8,7 @@ use tenonmq_protocol::{
     message::{Assigned, NewRecord, RecordView, properties::find, queue::MessageQueue},
 };
 
-use super::send_back::{Target, copy, text};
+use super::copy::{Target, copy, text};
 use crate::{
     core::{
         names::SCHEDULE_TOPIC,
@@ -39,6 +39,9 @@ fn back(commit_log_offset: i64, delay_level: i32) -> SendBack<'static> {
         unit_mode: false,
         max_reconsume_times: Some(16),
         broker_name: None,
+        cause_class: None,
+        cause_digest: None,
+        cause_host: None,
     }
 }
 
@@ -255,9 +258,10 @@ fn a_message_sent_back_is_byte_for_byte_what_apache_stores() {
         let (message, sent_back) = (golden(message), golden(sent_back));
         let message = RecordView::parse(&message).unwrap();
         let like = RecordView::parse(&sent_back).unwrap();
-        let target = Target { topic, queue_id: 0, level };
-        let text = text(&message, &target, Some(level).filter(|level| *level > 0));
-        let stored = copy(&message, &target, like.store_host(), &text);
+        let target = Target { topic, queue_id: 0, level, delayed_by: Some(level).filter(|level| *level > 0) };
+        let mut properties = Vec::new();
+        text(&message, &target, None, &mut properties);
+        let stored = copy(&message, &target, like.store_host(), &properties);
         let stored =
             if level > 0 { NewRecord { topic: SCHEDULE_TOPIC, queue_id: level - 1, ..stored } } else { stored };
         assert_eq!(encoded(&stored, &like), sent_back);

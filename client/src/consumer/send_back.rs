@@ -45,6 +45,9 @@ async fn ask_broker(member: &Member, message: &ReceivedMessage, delay_level: i32
         unit_mode: false,
         max_reconsume_times: Some(member.settings.max_reconsume_times),
         broker_name: Some(&message.queue().broker_name),
+        cause_class: None,
+        cause_digest: None,
+        cause_host: None,
     };
     let decode = |reply: Reply<'_>| expect_success(RequestCode::CONSUMER_SEND_MSG_BACK, &reply);
     session.call(&address, &header, &[], TIMEOUT, decode).await

@@ -41,6 +41,13 @@ requests! {
         max_reconsume_times: Option<i32> = "maxReconsumeTimes",
         /// Broker group that is meant.
         broker_name: Option<&'a str> = "bname",
+        /// Ours: why it could not process the message, as the class of its error. Kept with the message, see
+        /// [`FailureCause`](crate::message::FailureCause). Apache's brokers do not look at it.
+        cause_class: Option<&'a str> = "causeClass",
+        /// Ours: what tells errors of one class apart, for example the digest of a stack or of a message.
+        cause_digest: Option<&'a str> = "causeDigest",
+        /// Ours: the host that it failed on.
+        cause_host: Option<&'a str> = "causeHost",
     }
 
     /// Tells a consumer to go to other offsets. Oneway. Upstream: `ResetOffsetRequestHeader`; broker to client.

@@ -5,6 +5,7 @@
 
 pub mod batch;
 mod bytes;
+pub mod cause;
 pub mod compression;
 pub mod flags;
 pub mod id;
@@ -14,6 +15,7 @@ pub mod record;
 mod view;
 
 pub use self::batch::{BatchElement, BatchError};
+pub use self::cause::FailureCause;
 pub use self::compression::{Compression, CompressionError};
 pub use self::flags::{SysFlag, TransactionType};
 pub use self::id::{OffsetMessageId, UniqueKey, UniqueKeyGenerator};

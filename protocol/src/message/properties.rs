@@ -325,6 +325,10 @@ pub mod names {
         CRC32 = "__CRC32#", "Checksum of the whole record.";
         DLQ_ORIGIN_TOPIC = "DLQ_ORIGIN_TOPIC", "Topic of a dead letter.";
         DLQ_ORIGIN_MESSAGE_ID = "DLQ_ORIGIN_MESSAGE_ID", "Id of a dead letter.";
+        MAX_RETRIES = "TENON_MAX_RETRIES", "Ours. How often the message is retried, whatever its consumers and their group say. Set by its producer.";
+        CAUSES = "TENON_CAUSES", "Ours. Why the last tries failed, see [`FailureCause`](super::super::FailureCause).";
+        REDRIVEN = "TENON_REDRIVEN", "Ours. How often the message was sent again out of the dead letters.";
+        REDRIVE_OF = "TENON_REDRIVE_OF", "Ours. Job and dead letter that the message was sent again by and from: `job:logOffset`.";
     }
     /// Names that users may not choose for their own properties (gRPC refuses them). Origin: `STRING_HASH_SET`; names
     /// that are absent there, such as `__SHARDINGKEY`, are free.

@@ -63,19 +63,25 @@ fn later(core: &Arc<Core>, config: &Config, receipt: &Receipt<'_>, ticket: Optio
             core.announcer.topic_changed(&topic.config).await;
         }
         if let Some(ticket) = ticket {
-            response.code = match core.store.durable(ticket, timeout).await {
-                Durability::Ok => ResponseCode::SUCCESS,
-                Durability::FlushTimeout => ResponseCode::FLUSH_DISK_TIMEOUT,
-                Durability::ReplicaTimeout => ResponseCode::FLUSH_SLAVE_TIMEOUT,
-                Durability::NotMaster => ResponseCode::SLAVE_NOT_AVAILABLE,
-                Durability::Poisoned => {
-                    let remark = "the message may not survive a crash: a flush of the disk failed";
-                    return Response::error(ResponseCode::SERVICE_NOT_AVAILABLE, remark);
-                }
-            };
+            response = durability(core.store.durable(ticket, timeout).await, response);
         }
         response
     })
+}
+
+/// The answer to a message that became as durable as this.
+pub(crate) fn durability(reached: Durability, response: Response) -> Response {
+    let code = match reached {
+        Durability::Ok => ResponseCode::SUCCESS,
+        Durability::FlushTimeout => ResponseCode::FLUSH_DISK_TIMEOUT,
+        Durability::ReplicaTimeout => ResponseCode::FLUSH_SLAVE_TIMEOUT,
+        Durability::NotMaster => ResponseCode::SLAVE_NOT_AVAILABLE,
+        Durability::Poisoned => {
+            let remark = "the message may not survive a crash: a flush of the disk failed";
+            return Response::error(ResponseCode::SERVICE_NOT_AVAILABLE, remark);
+        }
+    };
+    Response { code, ..response }
 }
 
 /// Writes the receipt's fields.
