@@ -1,6 +1,6 @@
 //! What a consumer gives up, for a while or for good, against a broker without sockets.
 
-use std::fs;
+use std::{fs, sync::Arc, time::Duration};
 
 use tenonmq_protocol::{
     Command,
@@ -14,13 +14,14 @@ use crate::{
         names::SCHEDULE_TOPIC,
         topics::{perm, topic},
     },
+    delay::Scheduler,
     remoting::testing::{Peer, START_MS, TestBroker},
 };
 
 const VERSION: i32 = tenonmq_protocol::VERSION;
 
 /// A broker with the topic `orders`, the group `billing`, and one message; where its record lies.
-fn broker(settings: &[(&str, &str)]) -> (TestBroker, Peer, i64) {
+pub(super) fn broker(settings: &[(&str, &str)]) -> (TestBroker, Peer, i64) {
     let broker = TestBroker::with(settings);
     broker.topic("orders", 2);
     let _ = broker.core.groups.find_or_create("billing"); // unless the settings forbid it
@@ -29,7 +30,7 @@ fn broker(settings: &[(&str, &str)]) -> (TestBroker, Peer, i64) {
     (broker, Peer::new(1), entry.physical_offset.cast_signed())
 }
 
-fn back(commit_log_offset: i64, delay_level: i32) -> SendBack<'static> {
+pub(super) fn back(commit_log_offset: i64, delay_level: i32) -> SendBack<'static> {
     SendBack {
         commit_log_offset,
         group: "billing",
@@ -45,22 +46,35 @@ fn back(commit_log_offset: i64, delay_level: i32) -> SendBack<'static> {
     }
 }
 
-fn outcome(answer: &Command) -> (i32, &str) {
+pub(super) fn outcome(answer: &Command) -> (i32, &str) {
     (answer.code, answer.remark.as_deref().unwrap_or_default())
 }
 
 /// What `look` sees of the last record of a queue; `None` when there is none.
-fn last<T>(broker: &TestBroker, topic: &str, queue_id: i32, look: impl FnOnce(&RecordView<'_>) -> T) -> Option<T> {
+pub(super) fn last<T>(
+    broker: &TestBroker,
+    topic: &str,
+    queue_id: i32,
+    look: impl FnOnce(&RecordView<'_>) -> T,
+) -> Option<T> {
     let queue = broker.core.store.find_queue(topic, queue_id)?;
     broker.core.store.peek(&queue.entry(queue.max_offset() - 1)?, look)
 }
 
-fn property(record: &RecordView<'_>, name: &str) -> Option<String> {
+pub(super) fn property(record: &RecordView<'_>, name: &str) -> Option<String> {
     find(record.properties_text(), name).map(str::to_owned)
 }
 
 fn offset(record: &RecordView<'_>) -> i64 {
     record.physical_offset()
+}
+
+/// Lets the time of a level pass; where the copy lies that the group is given then.
+pub(super) fn retried_at(broker: &TestBroker, level: i32) -> i64 {
+    let delay = broker.core.store.config().delay_levels_ms[usize::try_from(level - 1).unwrap()];
+    broker.advance(Duration::from_millis(delay.unsigned_abs()));
+    Scheduler::new(Arc::clone(&broker.core)).step();
+    last(broker, "%RETRY%billing", 0, offset).unwrap()
 }
 
 #[tokio::test]
@@ -71,7 +85,7 @@ async fn a_message_sent_back_waits_for_the_level_of_its_next_retry() {
         let answer = broker.ask(&peer, &back(from, 0)).await;
         assert_eq!(outcome(&answer), (0, ""));
         let level = 3 + retry;
-        from = last(&broker, SCHEDULE_TOPIC, level - 1, |record| {
+        last(&broker, SCHEDULE_TOPIC, level - 1, |record| {
             assert_eq!(record.body(), b"order 42");
             assert_eq!(record.reconsume_times(), retry + 1);
             assert_eq!(property(record, "DELAY"), Some(level.to_string()));
@@ -80,9 +94,9 @@ async fn a_message_sent_back_waits_for_the_level_of_its_next_retry() {
             assert!(property(record, "RETRY_TOPIC").is_some());
             assert_eq!(property(record, "WAIT").as_deref(), Some("false"));
             assert_eq!(property(record, "ORIGIN_MESSAGE_ID"), Some(format!("7F00000100002A9F{at:016X}")));
-            offset(record)
         })
         .unwrap();
+        from = retried_at(&broker, level);
     }
     assert!(broker.core.topics.get("%RETRY%billing").is_some_and(|topic| topic.config.perm == perm::READ_WRITE));
 }
@@ -170,7 +184,7 @@ async fn there_must_be_a_message_at_the_offset() {
     }
 }
 
-fn retried(reconsume_times: i32, max: Option<i32>) -> SendMessage<'static> {
+pub(super) fn retried(reconsume_times: i32, max: Option<i32>) -> SendMessage<'static> {
     SendMessage {
         producer_group: "CLIENT_INNER_PRODUCER",
         topic: "%RETRY%billing",
@@ -185,7 +199,7 @@ fn retried(reconsume_times: i32, max: Option<i32>) -> SendMessage<'static> {
     }
 }
 
-async fn send(broker: &TestBroker, peer: &Peer, header: &SendMessage<'_>) -> Command {
+pub(super) async fn send(broker: &TestBroker, peer: &Peer, header: &SendMessage<'_>) -> Command {
     let mut command = Command::with_header(header).with_body("order 42");
     command.version = VERSION;
     broker.call(peer, command).await
