@@ -102,3 +102,56 @@ func TestLaterASQLExpressionFilters(t *testing.T) {
 	})
 	into.expect(t, "2", "3")
 }
+
+func TestLaterASuspendedQueueGivesTheSameMessageAgainBeforeTheNext(t *testing.T) {
+	t.Parallel()
+	topic := newTopic(t, 1)
+	into := &inbox{}
+	var refusals atomic.Int64
+	listen(t, topic, everything, func(messages ...*primitive.MessageExt) consumer.ConsumeResult {
+		if string(messages[0].Body) == "step 1" && refusals.Add(1) <= 2 {
+			return consumer.SuspendCurrentQueueAMoment
+		}
+		result, _ := into.take(context.Background(), messages...)
+		return result
+	}, consumer.WithConsumerOrder(true), consumer.WithConsumeMessageBatchMaxSize(1))
+	sent := sendMany(t, newProducer(t), topic, "step", 4)
+	eventually(t, "all", func() bool { return len(into.all()) >= len(sent) })
+	same(t, sent, into.bodies())
+	if refusals.Load() != 3 {
+		t.Fatalf("%d deliveries of step 1", refusals.Load())
+	}
+}
+
+func TestLaterARequestGetsTheReplyMadeForIt(t *testing.T) {
+	t.Parallel()
+	topic := newTopic(t, 1)
+	replies, asks := newProducer(t), newProducer(t)
+	listen(t, topic, everything, func(messages ...*primitive.MessageExt) consumer.ConsumeResult {
+		for _, question := range messages {
+			body := []byte("answer to " + string(question.Body))
+			reply, err := consumer.CreateReplyMessage(question, body)
+			if err != nil {
+				return consumer.ConsumeRetryLater
+			}
+			reply.Body = body // which v2.1.2 forgets
+			if _, err = replies.SendSync(context.Background(), reply); err != nil {
+				return consumer.ConsumeRetryLater
+			}
+		}
+		return consumer.ConsumeSuccess
+	})
+	for i := range 3 {
+		question := message(topic, fmt.Sprint("question ", i))
+		reply := must[*primitive.Message](t)(asks.Request(context.Background(), 20*time.Second, question))
+		same(t, []string{fmt.Sprint("answer to question ", i)}, []string{string(reply.Body)})
+	}
+}
+
+func TestLaterARequestNobodyAnswersTimesOut(t *testing.T) {
+	t.Parallel()
+	topic := newTopic(t, 1)
+	if reply, err := newProducer(t).Request(context.Background(), 2*time.Second, message(topic, "question")); err == nil {
+		t.Fatalf("%v replied", reply)
+	}
+}

@@ -21,8 +21,8 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/rlog"
 )
 
-// limit bounds every wait; it is above the client's own periods (rebalance 20 s, heartbeat and routes 30 s).
-const limit = 45 * time.Second
+// limit bounds every wait; it is above the client's own periods together (rebalance 20 s, heartbeat and routes 30 s).
+const limit = 75 * time.Second
 
 var (
 	namesrv = required("NAMESRV")

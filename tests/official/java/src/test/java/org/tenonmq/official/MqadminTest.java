@@ -96,6 +96,37 @@ class MqadminTest extends Clients {
         assertTrue(line(byUniqueKey, "Keys:").contains(key));
     }
 
+    @Test
+    void stats_all_shows_what_a_group_has_left_of_a_topic() throws Exception {
+        String topic = Cluster.topic(1);
+        String group = Cluster.unique("group");
+        Inbox inbox = new Inbox();
+        consume(group, topic, "*", inbox);
+        inbox.awaitExactly(sendMany(producer(), topic, "done", 4));
+        closeAll();
+        sendMany(producer(), topic, "left", 2);
+        String line = line(mqadmin("statsAll", "-t", topic), topic);
+        assertTrue(line.matches(topic + " +" + group + " +2 .*"), line);
+    }
+
+    @Test
+    void reset_offset_by_time() throws Exception {
+        String topic = Cluster.topic(1);
+        String group = Cluster.unique("group");
+        Inbox inbox = new Inbox();
+        consume(group, topic, "*", inbox);
+        inbox.awaitExactly(sendMany(producer(), topic, "message", 3));
+        closeAll();
+        line(mqadmin("resetOffsetByTime", "-g", group, "-t", topic, "-s", "0"), Cluster.brokerName());
+        inboxAgain(group, topic).awaitCount(3);
+    }
+
+    private Inbox inboxAgain(String group, String topic) throws Exception {
+        Inbox inbox = new Inbox();
+        consume(group, topic, "*", inbox);
+        return inbox;
+    }
+
     /** Runs one command against the cluster under test and returns what it printed. */
     static List<String> mqadmin(String... arguments) throws Exception {
         File out = File.createTempFile("mqadmin", ".out");

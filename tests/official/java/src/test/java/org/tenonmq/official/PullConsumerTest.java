@@ -148,6 +148,21 @@ class PullConsumerTest extends Clients {
     }
 
     @Test
+    void a_lite_consumer_polls_the_tags_it_subscribed_to() throws Exception {
+        String topic = Cluster.topic(2);
+        DefaultMQProducer producer = producer();
+        for (String tag : List.of("A", "B", "C", "A", "B")) {
+            producer.send(message(topic, tag, "of " + tag));
+        }
+        DefaultLitePullConsumer consumer = lite(Cluster.unique("group"));
+        consumer.subscribe(topic, "A || C");
+        consumer.start();
+        Inbox inbox = new Inbox();
+        Await.until("three", () -> poll(consumer, inbox) >= 3);
+        inbox.awaitExactly("of A", "of A", "of C");
+    }
+
+    @Test
     void a_lite_consumer_seeks_in_the_queue_assigned_to_it() throws Exception {
         MessageQueue queue = filled(10);
         DefaultLitePullConsumer consumer = lite(Cluster.unique("group"));

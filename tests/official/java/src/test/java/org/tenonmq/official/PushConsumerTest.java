@@ -123,6 +123,25 @@ class PushConsumerTest extends Clients {
     }
 
     @Test
+    void a_broadcast_member_goes_on_where_it_stopped() throws Exception {
+        String topic = Cluster.topic(1);
+        String group = Cluster.unique("group");
+        String instance = Cluster.unique("member");
+        DefaultMQProducer producer = producer();
+        for (String round : List.of("first", "second")) {
+            List<String> sent = sendMany(producer, topic, round, 5);
+            DefaultMQPushConsumer consumer = consumer(group);
+            consumer.setInstanceName(instance);
+            consumer.setMessageModel(MessageModel.BROADCASTING);
+            consumer.subscribe(topic, "*");
+            Inbox inbox = new Inbox();
+            started(consumer, inbox);
+            inbox.awaitExactly(sent);
+            consumer.shutdown();
+        }
+    }
+
+    @Test
     void a_restarted_group_goes_on_where_it_stopped() throws Exception {
         String topic = Cluster.topic(2);
         String group = Cluster.unique("group");

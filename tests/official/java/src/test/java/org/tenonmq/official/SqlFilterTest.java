@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.util.List;
 import java.util.Map;
+import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
@@ -71,6 +72,21 @@ class SqlFilterTest extends Clients {
         });
         assertEquals(List.of("two"), Inbox.bodies(result.getMsgFoundList()));
         assertEquals(4, result.getNextBeginOffset());
+    }
+
+    @Test
+    void a_lite_consumer_polls_what_its_expression_says() throws Exception {
+        String topic = filled();
+        DefaultLitePullConsumer consumer = lite(Cluster.unique("group"));
+        consumer.subscribe(topic, MessageSelector.bySql("n >= 2"));
+        consumer.start();
+        Inbox inbox = new Inbox();
+        Await.until("both", () -> {
+            inbox.add(consumer.poll());
+            return inbox.size() >= 2;
+        });
+        inbox.awaitExactly("two", "ten");
+        Await.stays("no other", 1_000, () -> consumer.poll().isEmpty());
     }
 
     private String filled() throws Exception {
