@@ -12,6 +12,7 @@ pub mod namesrv;
 pub mod offset;
 pub mod pull;
 pub mod remoting;
+pub mod reply;
 pub mod retry;
 pub mod route;
 pub mod send;

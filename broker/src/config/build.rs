@@ -195,6 +195,7 @@ fn messages(read: &Reader<'_>) -> Result<Messages> {
         max_timer_delay: read.seconds("timerMaxDelaySec", 1)?,
         trace_on: read.flag("traceOn")?,
         flush_timeout: read.millis("syncFlushTimeout", 1)?,
+        store_replies: read.flag("storeReplyMessageEnable")?,
     })
 }
 

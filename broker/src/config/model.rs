@@ -179,6 +179,8 @@ pub struct Messages {
     pub trace_on: bool,
     /// `syncFlushTimeout`, in milliseconds, default 5 s: how long a send waits for the disk before it is answered with 10.
     pub flush_timeout: Duration,
+    /// `storeReplyMessageEnable`, default true: replies are stored besides being pushed to their requester.
+    pub store_replies: bool,
 }
 
 /// How much one pull returns.

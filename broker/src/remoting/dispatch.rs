@@ -34,6 +34,7 @@ impl Dispatch for BrokerDispatch {
                 handlers::send::message(core, request, out)
             }
             Code::CONSUMER_SEND_MSG_BACK => handlers::retry::send_back(core, request, out),
+            Code::SEND_REPLY_MESSAGE | Code::SEND_REPLY_MESSAGE_V2 => handlers::reply::push(core, request, out),
             Code::PULL_MESSAGE | Code::LITE_PULL_MESSAGE if !self.is_fast_port => {
                 handlers::pull::pull(core, request, out)
             }

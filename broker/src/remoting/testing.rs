@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tenonmq_protocol::{
-    Command, CommandView, FrameView, HeaderScratch, RequestHeader, Serialization,
+    Command, CommandView, FrameView, HeaderScratch, RequestHeader, ResponseCode, Serialization,
     body::{
         desk::{DeskHeader, DeskRequest},
         json,
@@ -60,6 +60,18 @@ impl Peer {
     /// What the broker sends next of its own accord.
     pub(crate) async fn next(&mut self) -> Command {
         self.inbox.recv().await.expect("the connection is open")
+    }
+
+    /// Answers a request of the broker.
+    pub(crate) fn answer(&self, request: &Command, code: i32, remark: &str) {
+        let answer = Command::response(ResponseCode(code), request.opaque).with_remark(remark);
+        assert!(self.connection.complete(answer), "somebody waits for it");
+    }
+
+    /// The same connection, for requests while this one awaits what the broker sends.
+    pub(crate) fn again(&self) -> Self {
+        let (_, inbox) = mpsc::channel(1);
+        Self { connection: Arc::clone(&self.connection), inbox }
     }
 
     /// What the broker has sent of its own accord since the last call.
@@ -211,7 +223,7 @@ impl TestBroker {
 
     /// The connection ends.
     pub(crate) fn close(&self, peer: &Peer) {
-        peer.connection.close();
+        peer.connection.end();
         self.dispatch.closed(&peer.connection);
     }
 }

@@ -115,6 +115,30 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
     })
 }
 
+/// A message that may be sent, for those who store it themselves.
+pub(crate) struct Checked {
+    pub(crate) topic: Arc<Topic>,
+    /// The topic is new.
+    pub(crate) created: bool,
+    pub(crate) queue_id: i32,
+    /// Its properties with region and trace switch; no unique key is made.
+    pub(crate) properties: Properties<'static>,
+}
+
+/// Checks a message as a send is checked, and stores nothing.
+///
+/// # Errors
+/// With the code that Apache answers.
+pub(crate) fn check(core: &Core, message: Incoming<'_>) -> Result<Checked, Refusal> {
+    let config = core.config.load();
+    check_sizes(&config, message.header, message.body)?;
+    let target = validate::target(core, &config, message.header)?;
+    let queue_id = validate::queue_id(&target.topic, message.header.queue_id)?;
+    let mut properties = Properties::parse(message.header.properties);
+    properties::trace(&mut properties, &config);
+    Ok(Checked { topic: target.topic, created: target.created, queue_id, properties: properties.into_owned() })
+}
+
 impl<'a> Sending<'a> {
     /// Stores the message in the way that its properties ask for.
     fn stored(&self, topic: &'a Topic, queue_id: i32, properties: &mut Properties<'a>) -> Result<Appended, Refusal> {

@@ -54,12 +54,17 @@ pub(super) fn complete<'a>(
     key: Option<&'a MessageKey<'_>>,
 ) {
     properties.remove(property::POP_CK);
-    properties.set(property::MSG_REGION, config.identity.region.as_str());
-    properties.set(property::TRACE_ON, if config.messages.trace_on { "true" } else { "false" });
+    trace(properties, config);
     if let Some(MessageKey::Made(key)) = key {
         properties.set(property::UNIQ_KEY, key.as_str());
     }
     properties.set(property::CLUSTER, who.cluster.as_str());
+}
+
+/// Tells whoever gets the message about the broker's region and whether to trace.
+pub(super) fn trace<'a>(properties: &mut Properties<'a>, config: &'a Config) {
+    properties.set(property::MSG_REGION, config.identity.region.as_str());
+    properties.set(property::TRACE_ON, if config.messages.trace_on { "true" } else { "false" });
 }
 
 /// Flag that the messages of a topic carry for its filter type.
