@@ -6,6 +6,7 @@
 //! | send a message if and only if a local transaction commits | [`TransactionProducer`] |
 //! | be handed a group's messages | [`PushConsumer`] |
 //! | read queues at your own pace | [`PullConsumer`] |
+//! | settle each message by its own, with a lease | [`SimpleConsumer`] |
 //! | create topics, look a message up | [`Admin`] |
 //!
 //! Each is built with `…::builder("host:port")` and ends in `connect()`: a client that exists works. Clients are
@@ -57,9 +58,12 @@ mod consumer;
 mod error;
 mod identity;
 mod message;
+mod pop;
 mod producer;
 mod received;
 mod session;
+#[cfg(test)]
+mod testing;
 mod text;
 mod transaction;
 mod transport;
@@ -76,6 +80,7 @@ pub use self::{
     },
     error::Error,
     message::Message,
+    pop::{PoppedMessage, SimpleConsumer, SimpleConsumerBuilder},
     producer::{BatchReceipt, Producer, ProducerBuilder, SendReceipt, SendStatus, index_by_key},
     received::ReceivedMessage,
     transaction::{

@@ -13,6 +13,8 @@ use crate::{error::Error, text::PropertyText};
 #[derive(Clone)]
 pub struct ReceivedMessage {
     pub(crate) inner: Arc<Received>,
+    /// Tries in this process that the broker knows nothing of.
+    pub(crate) tries_here: i32,
 }
 
 /// What a [`ReceivedMessage`] shares. The body is a slice of the answer that brought it, unless it was compressed.
@@ -124,7 +126,16 @@ impl ReceivedMessage {
 
     /// How often it was given back before: 0 on first delivery.
     pub fn reconsume_times(&self) -> i32 {
-        self.inner.reconsume_times
+        self.inner.reconsume_times.saturating_add(self.tries_here)
+    }
+
+    /// The same message, known to lie at a broker. For messages that nobody else holds yet.
+    pub(crate) fn at_broker(mut self, name: &str) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            let queue = &inner.queue;
+            inner.queue = Arc::new(MessageQueue::new(queue.topic.as_str(), name, queue.queue_id));
+        }
+        self
     }
 }
 
@@ -172,6 +183,7 @@ fn decode_record(
     // a retried message is shown under the topic that it was sent to
     let topic = properties.get(names::RETRY_TOPIC).map_or_else(|| Arc::clone(topic), Arc::from);
     Ok(ReceivedMessage {
+        tries_here: 0,
         inner: Arc::new(Received {
             queue,
             topic,
@@ -193,11 +205,15 @@ fn decode_record(
 
 /// The body, decompressed; a slice of `answer` when it was not compressed.
 pub(crate) fn plain_body(record: &RecordView<'_>, answer: &Bytes) -> Result<Bytes, Error> {
-    let flag: SysFlag = record.sys_flag();
+    inflate(record.sys_flag(), answer.slice_ref(record.body()))
+}
+
+/// A body as its sender made it.
+pub(crate) fn inflate(flag: SysFlag, body: Bytes) -> Result<Bytes, Error> {
     match flag.compression() {
-        Ok(None) => Ok(answer.slice_ref(record.body())),
+        Ok(None) => Ok(body),
         Ok(Some(kind)) => {
-            let body = kind.decompress(record.body(), DECOMPRESSED_LIMIT).map_err(|e| damaged(e.to_string()))?;
+            let body = kind.decompress(&body, DECOMPRESSED_LIMIT).map_err(|e| damaged(e.to_string()))?;
             Ok(body.into())
         }
         Err(bits) => Err(damaged(format!("unknown compression type {bits:#x}"))),

@@ -28,19 +28,35 @@ bare_requests! {
     Heartbeat = HEART_BEAT;
     /// All brokers that the name server knows.
     GetClusterInfo = GET_BROKER_CLUSTER_INFO;
+    /// Popped messages are done; the body says which.
+    AckBatch = BATCH_ACK_MESSAGE;
+    /// Whether the broker takes a filter; the body has it.
+    CheckFilter = CHECK_CLIENT_CONFIG;
 }
 
-/// A send whose body is a batch: the same fields under another code.
-pub(crate) struct SendBatch<'a>(pub(crate) SendMessage<'a>);
+/// Declares sends that have the same fields under another code.
+macro_rules! sends {
+    ($($(#[$doc:meta])* $name:ident = $code:ident;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name<'a>(pub(crate) SendMessage<'a>);
 
-impl<'a> RequestHeader<'a> for SendBatch<'a> {
-    const CODE: RequestCode = RequestCode::SEND_BATCH_MESSAGE;
+        impl<'a> RequestHeader<'a> for $name<'a> {
+            const CODE: RequestCode = RequestCode::$code;
 
-    fn decode(fields: &Fields<'a>) -> Result<Self, HeaderError> {
-        SendMessage::decode(fields).map(Self)
-    }
+            fn decode(fields: &Fields<'a>) -> Result<Self, HeaderError> {
+                SendMessage::decode(fields).map(Self)
+            }
 
-    fn encode(&self, out: &mut impl FieldSink) {
-        self.0.encode(out);
-    }
+            fn encode(&self, out: &mut impl FieldSink) {
+                self.0.encode(out);
+            }
+        }
+    )*};
+}
+
+sends! {
+    /// A send whose body is a batch.
+    SendBatch = SEND_BATCH_MESSAGE;
+    /// A send that answers a request of another client.
+    SendReply = SEND_REPLY_MESSAGE_V2;
 }

@@ -1,13 +1,14 @@
 //! The client's promises, kept against a broker: the one whose name server `TENONMQ_TEST_NAMESRV` gives, or else our own,
 //! started here.
 //!
-//! Another broker must check transactions every second: `transactionCheckInterval=1000 transactionTimeOut=1000`.
+//! Another broker must check transactions every second, filter by SQL and recall timers: `transactionCheckInterval=1000
+//! transactionTimeOut=1000 enablePropertyFilter=true recallMessageEnable=true`.
 
 use std::{path::PathBuf, sync::OnceLock, thread};
 
 use tenonmq_client::{Error, Message};
 use tenonmq_tests::{
-    client_suite::{consumers, producers, pulling, support, transactions},
+    client_suite::{consumers, filters, leases, producers, pulling, requests, support, transactions},
     own_broker::OwnBroker,
 };
 
@@ -42,6 +43,20 @@ macro_rules! run {
     )*};
 }
 tenonmq_tests::for_each_client_scenario!(run);
+
+/// Only against the broker of `TENONMQ_TEST_NAMESRV`.
+macro_rules! run_elsewhere {
+    ($($module:ident :: $scenario:ident),* $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $scenario() -> Result<(), Error> {
+            match std::env::var("TENONMQ_TEST_NAMESRV") {
+                Ok(address) => $module::$scenario(&address).await,
+                Err(_) => Ok(()),
+            }
+        }
+    )*};
+}
+tenonmq_tests::for_each_later_client_scenario!(run_elsewhere);
 
 /// Always our own, because it is stopped: what was sent before is there, what is sent after arrives, and nobody connects
 /// anew by hand.

@@ -18,7 +18,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// Makes this member known to the brokers and takes its first queues.
 pub(super) async fn join(member: &Arc<Member>) {
-    join_all(member.subscriptions.keys().map(|topic| member.session.route(topic))).await;
     member.session.heartbeat().await;
     balance(member).await;
 }

@@ -6,6 +6,7 @@
 mod builder;
 mod dispatch;
 mod fetch;
+mod filter_check;
 mod listener;
 mod members;
 mod offset;
@@ -29,6 +30,11 @@ pub use self::{
     push::PushConsumer,
     rebalance::allocate_averagely,
     subscription::Filter,
+};
+pub(crate) use self::{
+    filter_check::check_filters,
+    push::consume_from_name,
+    role::{ConsumerRole, Subscription, Subscriptions},
 };
 
 use std::time::SystemTime;

@@ -120,6 +120,7 @@ mod tests {
     fn message(offset: i64, len: usize) -> ReceivedMessage {
         let host = ([127, 0, 0, 1], 1).into();
         ReceivedMessage {
+            tries_here: 0,
             inner: Arc::new(Received {
                 queue: Arc::new(MessageQueue::new("T", "b", 0)),
                 topic: "T".into(),

@@ -1,7 +1,7 @@
 //! Reading queues at one's own pace.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -17,9 +17,10 @@ use tracing::warn;
 use super::{
     ConsumeFrom, Filter,
     fetch::{Fetch, Fetched, PullStatus, fetch},
+    filter_check::check_filter,
     push::{consume_from_name, unix_ms},
     queries,
-    role::{ConsumerRole, Subscriptions},
+    role::{ConsumerRole, Subscription, Subscriptions},
 };
 use crate::{
     config::{ClientConfig, validate_group},
@@ -89,6 +90,7 @@ impl PullConsumerBuilder {
             batch: self.batch,
             hold: self.hold,
             positions: Mutex::default(),
+            checked: Mutex::default(),
         })
     }
 }
@@ -132,6 +134,8 @@ pub struct PullConsumer {
     batch: i32,
     hold: Duration,
     positions: Mutex<BTreeMap<MessageQueue, Position>>,
+    /// Topics whose brokers took the filter.
+    checked: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -194,6 +198,7 @@ impl PullConsumer {
             Some(offset) => offset,
             None => self.begin(queue).await?,
         };
+        self.check_filter(&queue.topic).await?;
         let route = self.session.route(&queue.topic).await?;
         let what = Fetch {
             group: &self.group,
@@ -274,6 +279,16 @@ impl PullConsumer {
     /// Leaves the group and closes the connections. Nothing is committed.
     pub async fn shutdown(&self) {
         self.session.stop().await;
+    }
+
+    /// Once for each topic, because not every broker minds an expression that does not parse when it comes with a pull.
+    async fn check_filter(&self, topic: &str) -> Result<(), Error> {
+        if !matches!(self.filter, Filter::Sql(_)) || self.checked.lock().contains(topic) {
+            return Ok(());
+        }
+        check_filter(&self.session, &self.group, topic, &Subscription::new(self.filter.clone())).await?;
+        self.checked.lock().insert(topic.to_owned());
+        Ok(())
     }
 
     async fn begin(&self, queue: &MessageQueue) -> Result<i64, Error> {

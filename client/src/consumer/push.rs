@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tenonmq_protocol::{
     body::heartbeat::{ConsumeFromWhere, ConsumeType, MessageModel},
@@ -18,6 +19,7 @@ use super::{
     ConsumeFrom, Filter, MessageListener, PushConsumerBuilder,
     builder::PushSettings,
     dispatch::{Delivery, dispatch},
+    filter_check::check_filters,
     members,
     offset::OffsetStore,
     operators::{self, ORDER_QUEUE},
@@ -157,6 +159,8 @@ pub(super) async fn start<L: MessageListener>(
         orders: Some(orders),
     };
     let session = Session::start(client, Arc::new(role)).await?;
+    join_all(subscriptions.keys().map(|topic| session.route(topic))).await;
+    check_filters(&session, &settings.group, &subscriptions).await?;
     let offsets = match &settings.broadcast {
         Some(place) => OffsetStore::local(&settings.group, place.clone()).await?,
         None => OffsetStore::remote(Arc::clone(&session), &settings.group),
@@ -202,7 +206,7 @@ async fn save_periodically(member: Arc<Member>) {
 }
 
 /// The wire's word, for people who look at the group with its tools: the client itself decides.
-pub(super) fn consume_from_name(from: ConsumeFrom) -> ConsumeFromWhere {
+pub(crate) fn consume_from_name(from: ConsumeFrom) -> ConsumeFromWhere {
     match from {
         ConsumeFrom::Latest => ConsumeFromWhere::LastOffset,
         ConsumeFrom::Earliest => ConsumeFromWhere::FirstOffset,

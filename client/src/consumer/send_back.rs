@@ -55,7 +55,7 @@ async fn ask_broker(member: &Member, message: &ReceivedMessage, delay_level: i32
 
 async fn send_copy(member: &Member, message: &ReceivedMessage, delay_level: i32) -> Result<(), Error> {
     let settings = Settings { group: INNER_PRODUCER.to_owned(), send_timeout: TIMEOUT, ..Settings::default() };
-    let producer = Producer::new(Arc::clone(&member.session), settings);
+    let producer = Producer::new(Arc::clone(&member.session), settings, Arc::default());
     let times = message.reconsume_times();
     let level = if delay_level > 0 { delay_level } else { FIRST_RETRY_LEVEL + times };
     let mut copy = Message::new(retry_topic(&member.settings.group), message.body().clone()).flag(message.flag());

@@ -17,6 +17,19 @@ pub enum Filter {
 }
 
 impl Filter {
+    /// An SQL-92 expression over the messages' properties, evaluated by the broker: `"a > 5 AND color IN ('red')"`.
+    /// One that the broker does not take is an error of `connect` (push, simple) or of the pull.
+    ///
+    /// ```
+    /// use tenonmq_client::{Filter, PushConsumer};
+    /// let builder = PushConsumer::builder("127.0.0.1:9876")
+    ///     .group("audit")
+    ///     .subscribe("paid", Filter::sql("amount BETWEEN 100 AND 500 AND TAGS IS NOT NULL"));
+    /// ```
+    pub fn sql(expression: impl Into<String>) -> Self {
+        Self::Sql(expression.into())
+    }
+
     /// The expression as the wire carries it.
     pub fn expression(&self) -> String {
         match self {

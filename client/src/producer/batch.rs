@@ -4,7 +4,7 @@ use tenonmq_protocol::message::{batch::BatchElement, flags::SysFlag, properties:
 
 use super::{
     Outbound, Settings,
-    outbound::{assign_id, check_size},
+    outbound::{SendKind, assign_id, check_size},
 };
 use crate::{
     error::Error,
@@ -36,7 +36,7 @@ pub(super) fn pack(messages: Vec<Message>, settings: &Settings, session: &Sessio
         born_timestamp: now_ms(),
         reconsume_times: 0,
         max_reconsume_times: None,
-        is_batch: true,
+        kind: SendKind::Batch,
         message_id: ids.join(","),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Producer, Settings, role::ProducerRole};
+use super::{Producer, Replies, Settings, role::ProducerRole};
 use crate::{
     config::{ClientConfig, Compression, validate_group},
     error::Error,
@@ -66,9 +66,10 @@ impl ProducerBuilder {
     /// [`Error::Config`] for settings that cannot work, [`Error::Connect`] when no name server is reachable.
     pub async fn connect(self) -> Result<Producer, Error> {
         validate_group(&self.settings.group)?;
-        let role = ProducerRole::new(&self.settings.group, None);
+        let replies = Arc::new(Replies::default());
+        let role = ProducerRole::new(&self.settings.group, Arc::clone(&replies), None);
         let session = Session::start(self.client, Arc::new(role)).await?;
-        Ok(Producer::new(session, self.settings))
+        Ok(Producer::new(session, self.settings, replies))
     }
 
     pub(crate) fn into_parts(self) -> (ClientConfig, Settings) {

@@ -8,7 +8,9 @@ mod batch;
 mod builder;
 mod outbound;
 mod queue_choice;
+mod recall;
 mod receipt;
+mod request;
 mod retry;
 pub(crate) mod role;
 
@@ -21,7 +23,7 @@ pub use self::{
     queue_choice::index_by_key,
     receipt::{BatchReceipt, SendReceipt, SendStatus},
 };
-pub(crate) use self::{outbound::Outbound, queue_choice::QueueChoice};
+pub(crate) use self::{outbound::Outbound, queue_choice::QueueChoice, request::Replies};
 use crate::{
     config::{ClientConfig, Compression},
     error::Error,
@@ -44,6 +46,7 @@ use crate::{
 pub struct Producer {
     pub(crate) session: Arc<Session>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) replies: Arc<Replies>,
 }
 
 /// How a producer sends.
@@ -76,8 +79,9 @@ impl Producer {
         ProducerBuilder::new(client.into())
     }
 
-    pub(crate) fn new(session: Arc<Session>, settings: Settings) -> Self {
-        Self { session, settings: Arc::new(settings) }
+    /// `replies` are those that the session's role hands on.
+    pub(crate) fn new(session: Arc<Session>, settings: Settings, replies: Arc<Replies>) -> Self {
+        Self { session, settings: Arc::new(settings), replies }
     }
 
     /// Sends a message and waits until a broker has stored it, as safely as the broker's policy says

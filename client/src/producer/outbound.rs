@@ -16,6 +16,17 @@ use crate::{
 /// Apache's level for every kind of compression.
 const COMPRESSION_LEVEL: u32 = 5;
 
+/// Which request carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendKind {
+    /// One message.
+    One,
+    /// Several messages in one body.
+    Batch,
+    /// The answer to another client's request.
+    Reply,
+}
+
 /// What all attempts of one send share.
 pub(crate) struct Outbound {
     pub(crate) topic: String,
@@ -26,7 +37,7 @@ pub(crate) struct Outbound {
     pub(crate) born_timestamp: i64,
     pub(crate) reconsume_times: i32,
     pub(crate) max_reconsume_times: Option<i32>,
-    pub(crate) is_batch: bool,
+    pub(crate) kind: SendKind,
     /// The client's id; of a batch the ids of all, joined by commas.
     pub(crate) message_id: String,
 }
@@ -37,6 +48,7 @@ impl Outbound {
         message.validate()?;
         check_size(message.body().len(), settings)?;
         let message_id = assign_id(&mut message, session);
+        let kind = if message.get(names::MSG_TYPE) == Some("reply") { SendKind::Reply } else { SendKind::One };
         let flag = message.flag_value();
         let (topic, body, properties) = message.into_parts();
         let (body, sys_flag) = compress(body, settings)?;
@@ -49,7 +61,7 @@ impl Outbound {
             born_timestamp: now_ms(),
             reconsume_times: 0,
             max_reconsume_times: None,
-            is_batch: false,
+            kind,
             message_id,
         })
     }

@@ -11,12 +11,12 @@ use tenonmq_protocol::{
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::{Outbound, Producer, QueueChoice, SendReceipt, SendStatus};
+use super::{Outbound, Producer, QueueChoice, SendReceipt, SendStatus, outbound::SendKind};
 use crate::{
     error::Error,
     session::{TEMPLATE_QUEUES, TEMPLATE_TOPIC},
     transport::{Reply, TopicRoute, name_of},
-    wire::SendBatch,
+    wire::{SendBatch, SendReply},
 };
 
 /// Pause before an attempt that follows a failure; doubled each time, with jitter.
@@ -66,10 +66,10 @@ impl Producer {
             let header = self.header(outbound, &queue);
             let limit = deadline.saturating_duration_since(Instant::now());
             let (session, body) = (&self.session, &outbound.body);
-            let stored = if outbound.is_batch {
-                session.call(&address, &SendBatch(header), body, limit, read_answer).await?
-            } else {
-                session.call(&address, &header, body, limit, read_answer).await?
+            let stored = match outbound.kind {
+                SendKind::One => session.call(&address, &header, body, limit, read_answer).await?,
+                SendKind::Batch => session.call(&address, &SendBatch(header), body, limit, read_answer).await?,
+                SendKind::Reply => session.call(&address, &SendReply(header), body, limit, read_answer).await?,
             };
             Ok(stored.into_receipt(outbound, &queue))
         };
@@ -119,7 +119,7 @@ impl Producer {
             reconsume_times: outbound.reconsume_times,
             unit_mode: false,
             max_reconsume_times: outbound.max_reconsume_times,
-            batch: outbound.is_batch,
+            batch: outbound.kind == SendKind::Batch,
             broker_name: Some(&queue.broker_name),
         }
     }

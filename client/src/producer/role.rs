@@ -9,6 +9,7 @@ use tenonmq_protocol::{
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::Replies;
 use crate::{session::Role, transport::Connection};
 
 /// A broker's question about a half message, and where it came from.
@@ -17,13 +18,14 @@ pub(crate) type CheckRequest = (Arc<Connection>, Command);
 /// The session role of producers.
 pub(crate) struct ProducerRole {
     group: String,
+    replies: Arc<Replies>,
     /// Where checks are handled, for transactional producers.
     checks: Option<mpsc::Sender<CheckRequest>>,
 }
 
 impl ProducerRole {
-    pub(crate) fn new(group: &str, checks: Option<mpsc::Sender<CheckRequest>>) -> Self {
-        Self { group: group.to_owned(), checks }
+    pub(crate) fn new(group: &str, replies: Arc<Replies>, checks: Option<mpsc::Sender<CheckRequest>>) -> Self {
+        Self { group: group.to_owned(), replies, checks }
     }
 }
 
@@ -42,6 +44,7 @@ impl Role for ProducerRole {
 
     fn request(&self, connection: &Arc<Connection>, request: Command) {
         match (RequestCode(request.code), &self.checks) {
+            (RequestCode::PUSH_REPLY_MESSAGE_TO_CLIENT, _) => self.replies.pushed(connection, &request),
             (RequestCode::CHECK_TRANSACTION_STATE, Some(checks)) => {
                 if checks.try_send((Arc::clone(connection), request)).is_err() {
                     // the broker asks again after its check interval

@@ -12,7 +12,7 @@ use crate::{
     config::{ClientConfig, Compression, validate_group},
     error::Error,
     message::Message,
-    producer::{Producer, ProducerBuilder, role::ProducerRole},
+    producer::{Producer, ProducerBuilder, Replies, role::ProducerRole},
     session::Session,
 };
 
@@ -85,11 +85,12 @@ impl<L: TransactionListener> TransactionProducerBuilder<L> {
         let (client, settings) = self.inner.into_parts();
         validate_group(&settings.group)?;
         let (checks, queue) = mpsc::channel(CHECK_QUEUE);
-        let role = ProducerRole::new(&settings.group, Some(checks));
+        let replies = Arc::new(Replies::default());
+        let role = ProducerRole::new(&settings.group, Arc::clone(&replies), Some(checks));
         let session = Session::start(client, Arc::new(role)).await?;
         let listener = Arc::new(self.listener);
         tokio::spawn(answer_checks(queue, Arc::clone(&listener), settings.group.clone(), session.closing.clone()));
-        Ok(TransactionProducer { producer: Producer::new(session, settings), listener })
+        Ok(TransactionProducer { producer: Producer::new(session, settings, replies), listener })
     }
 
     fn with(self, change: impl FnOnce(ProducerBuilder) -> ProducerBuilder) -> Self {

@@ -6,8 +6,11 @@
 
 pub mod consumers;
 pub mod fake;
+pub mod filters;
+pub mod leases;
 pub mod producers;
 pub mod pulling;
+pub mod requests;
 pub mod support;
 pub mod transactions;
 
@@ -49,6 +52,24 @@ macro_rules! for_each_client_scenario {
             transactions::an_unknown_outcome_is_asked_for,
             transactions::a_prepared_message_is_decided_by_hand,
             transactions::a_dropped_message_is_decided_by_another_producer_of_the_group,
+        }
+    };
+}
+
+/// As [`for_each_client_scenario`], of what our own broker does not do yet.
+#[macro_export]
+macro_rules! for_each_later_client_scenario {
+    ($with:ident) => {
+        $with! {
+            producers::a_recalled_message_does_not_arrive,
+            requests::a_request_gets_its_own_reply,
+            requests::a_request_without_a_reply_ends_in_time,
+            filters::an_sql_expression_chooses_by_properties,
+            filters::an_expression_that_does_not_parse_is_an_error,
+            leases::leased_messages_go_to_one_member_of_the_group,
+            leases::a_message_that_is_not_acknowledged_comes_again,
+            leases::leases_are_filtered_by_tag,
+            leases::one_receive_waits_for_several_topics,
         }
     };
 }

@@ -253,3 +253,20 @@ async fn real_broker(ns: &str) -> Result<(String, (String, String)), Error> {
 fn file(source: std::io::Error) -> Error {
     Error::File { op: "listen", path: "127.0.0.1:0".into(), source }
 }
+
+/// By the handle of its receipt; one that was not recalled arrives. The broker must allow it (`recallMessageEnable=true`).
+pub async fn a_recalled_message_does_not_arrive(ns: &str) -> Result<(), Error> {
+    let (topic, producer) = (topic(ns, 1).await?, producer(ns).await?);
+    let (_consumer, mut inbox) = consume(ns, &fresh("CG"), &topic).await?;
+    let delayed = |body: &str, seconds| Message::new(&topic, body.to_owned()).delay(Duration::from_secs(seconds));
+    let recalled = producer.send(delayed("recalled", 5)).await?;
+    producer.send(delayed("kept", 7)).await?;
+    let handle = recalled.recall_handle.as_deref().unwrap_or_default();
+    assert_eq!(producer.recall(&topic, handle).await?, recalled.message_id);
+    assert!(inbox.until("kept").await.is_empty());
+
+    let nonsense = producer.recall(&topic, "no handle").await;
+    assert!(matches!(nonsense, Err(Error::InvalidMessage { .. })), "{nonsense:?}");
+    producer.shutdown().await;
+    Ok(())
+}
