@@ -4,8 +4,22 @@
 //! load send        --broker 127.0.0.1:10911 --connections 8 --in-flight 32 --seconds 10 [--pid PID]
 //! load transaction --broker 127.0.0.1:10911 --connections 8 --in-flight 32
 //! load pull        --broker 127.0.0.1:10911 --connections 8
+//! load offset      --broker 127.0.0.1:10911 --connections 8 --in-flight 32
+//! load send-back   --broker 127.0.0.1:10911 --connections 8 --in-flight 32 [--dead-letters | --delay-level N]
+//! load pop         --broker 127.0.0.1:10911 --connections 8 [--batch-ack]
+//! load timer       --broker 127.0.0.1:10911 --topic T --timers 1000000 --rate 50000 --lead 60
 //! load null        --listen 127.0.0.1:7911       answers every request with success: the floor
 //! ```
+//!
+//! | workload | one operation |
+//! |---|---|
+//! | `send` | one message stored and answered |
+//! | `transaction` | a half message, then its commit, both answered |
+//! | `pull` | one message of a pull of `--batch` |
+//! | `offset` | one UPDATE_CONSUMER_OFFSET, answered |
+//! | `send-back` | one CONSUMER_SEND_MSG_BACK of a stored message: to the retry topic, after a delay that outlasts the run (level 9, 5 minutes of the default levels), or at once to the dead letters |
+//! | `pop` | one message popped (`--batch`, at most 32, in one request) and acknowledged, by a request of its own or with `--batch-ack` all by one; every connection pops a queue of its own |
+//! | `timer` | one message with TIMER_DELIVER_MS, sent at least `--lead` seconds before the first is due; lateness is the store timestamp of the delivered copy minus the time asked for. Private memory is read before the first send and while all are pending |
 //!
 //! Each connection is one thread that keeps `in-flight` requests outstanding: it reads what has arrived, and answers the
 //! replies of one read with as many new requests in one write. With `--pid` the server's CPU time per operation and its
@@ -33,7 +47,7 @@ use hdrhistogram::Histogram;
 
 use meter::ServerMeter;
 use report::Report;
-use workload::{Kind, Settings, Tally};
+use workload::{Kind, Settings, Tally, timer};
 
 /// Load for remoting brokers, and the null server they are compared with.
 #[derive(Parser)]
@@ -51,6 +65,41 @@ enum Mode {
     Transaction(Load),
     /// Pull what is stored, again and again. Fills the queues first.
     Pull(Load),
+    /// Commit offsets of a consumer group.
+    Offset(Load),
+    /// Send stored messages back, as a consumer does that failed to process them.
+    SendBack {
+        #[command(flatten)]
+        load: Load,
+        /// Send to the dead letters instead of the retry topic.
+        #[arg(long)]
+        dead_letters: bool,
+        /// Level of the delay before the retry.
+        #[arg(long, default_value_t = 9)]
+        delay_level: u8,
+    },
+    /// Pop and acknowledge what is stored. Fills the queues first.
+    Pop {
+        #[command(flatten)]
+        load: Load,
+        /// Acknowledge all that one pop took by one request.
+        #[arg(long)]
+        batch_ack: bool,
+    },
+    /// Let many timed messages wait, and measure how late they come.
+    Timer {
+        #[command(flatten)]
+        load: Load,
+        /// Messages.
+        #[arg(long, default_value_t = 1_000_000)]
+        timers: u64,
+        /// How many are due in a second.
+        #[arg(long, default_value_t = 50_000)]
+        rate: u64,
+        /// Seconds from the first send to the first due time; all must be sent by then.
+        #[arg(long, default_value_t = 60)]
+        lead: u64,
+    },
     /// Answer every request with success and store nothing.
     Null {
         /// Where to listen.
@@ -86,6 +135,9 @@ struct Load {
     /// Seconds of measuring.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Name of the broker, which handles of popped messages carry.
+    #[arg(long, default_value = "broker-a")]
+    broker_name: String,
     /// Process of the server, to measure its CPU time and memory.
     #[arg(long)]
     pid: Option<u32>,
@@ -93,9 +145,18 @@ struct Load {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().mode {
-        Mode::Send(load) => run(Kind::Send, &load),
-        Mode::Transaction(load) => run(Kind::Transaction, &load),
-        Mode::Pull(load) => run(Kind::Pull, &load),
+        Mode::Send(load) => run(Kind::Send, &load, load.settings()),
+        Mode::Transaction(load) => run(Kind::Transaction, &load, load.settings()),
+        Mode::Pull(load) => run(Kind::Pull, &load, load.settings()),
+        Mode::Offset(load) => run(Kind::Offset, &load, load.settings()),
+        Mode::SendBack { load, dead_letters, delay_level } => {
+            let delay_level = if dead_letters { -1 } else { i32::from(delay_level) };
+            run(Kind::SendBack, &load, Settings { delay_level, ..load.settings() })
+        }
+        Mode::Pop { load, batch_ack } => run(Kind::Pop, &load, Settings { batch_ack, ..load.settings() }),
+        Mode::Timer { load, timers, rate, lead } => {
+            time(&load, timer::Plan { timers, rate: rate.max(1), lead: Duration::from_secs(lead) })
+        }
         Mode::Null { listen } => null::serve(listen).map_err(Into::into),
     };
     match outcome {
@@ -124,14 +185,28 @@ impl Phase {
     }
 }
 
-fn run(kind: Kind, load: &Load) -> Result<(), Box<dyn std::error::Error>> {
-    let settings = Settings {
-        broker: load.broker,
-        in_flight: load.in_flight.max(1),
-        size: load.size.max(1),
-        batch: load.batch.max(1),
-        topic: load.topic.clone(),
-    };
+impl Load {
+    fn settings(&self) -> Settings {
+        Settings {
+            broker: self.broker,
+            in_flight: self.in_flight.max(1),
+            size: self.size.max(1),
+            batch: self.batch.max(1),
+            topic: self.topic.clone(),
+            broker_name: self.broker_name.clone(),
+            delay_level: 0,
+            batch_ack: false,
+        }
+    }
+}
+
+fn time(load: &Load, plan: timer::Plan) -> Result<(), Box<dyn std::error::Error>> {
+    let outcome = timer::run(&load.settings(), load.connections.max(1), plan, load.pid)?;
+    print!("{outcome}");
+    if outcome.is_complete() { Ok(()) } else { Err("not every message came exactly once".into()) }
+}
+
+fn run(kind: Kind, load: &Load, settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
     workload::prepare(kind, &settings, load.connections)?;
     let phase = Arc::new(Phase::default());
     let threads: Vec<_> = (0..load.connections)

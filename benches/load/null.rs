@@ -14,6 +14,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+const POP_MESSAGE: i32 = 200_050;
+
 /// Serves until the process is ended.
 pub(crate) fn serve(listen: SocketAddr) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -46,7 +48,7 @@ async fn connection(mut stream: TcpStream) -> io::Result<()> {
             done += frame.len;
             let command = CommandView::parse(&frame, &mut scratch).map_err(invalid)?;
             if !command.is_oneway() {
-                answer(&frame, command.opaque, &mut output);
+                answer(&frame, &command, &mut output);
             }
         }
         let _ = input.split_to(done);
@@ -55,16 +57,25 @@ async fn connection(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// As many bytes as a broker's answer to a send has.
-fn answer(frame: &FrameView<'_>, opaque: i32, output: &mut BytesMut) {
-    let envelope = Envelope::response(ResponseCode::SUCCESS, opaque);
+/// As many bytes as a broker's answer to a send has. A pop finds 32 messages, without their bodies.
+fn answer(frame: &FrameView<'_>, request: &CommandView<'_>, output: &mut BytesMut) {
+    let envelope = Envelope::response(ResponseCode::SUCCESS, request.opaque);
     let mut writer = FrameWriter::begin(output, frame.serialization, &envelope);
-    writer.field("MSG_REGION", "DefaultRegion");
-    writer.field("TRACE_ON", "true");
-    writer.field("msgId", "7F00000100002A9F0000000000000000");
-    writer.field("queueId", 0);
-    writer.field("queueOffset", 0);
-    writer.field("transactionId", "7F0000010000000000000000000000000");
+    if request.code == POP_MESSAGE {
+        writer.field("popTime", 1_795_248_619_331_i64).field("invisibleTime", 60_000).field("reviveQid", 0);
+        writer.field("restNum", 0).field("startOffsetInfo", "0 0 0");
+        writer.field(
+            "msgOffsetInfo",
+            "0 0 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+        );
+    } else {
+        writer.field("MSG_REGION", "DefaultRegion");
+        writer.field("TRACE_ON", "true");
+        writer.field("msgId", "7F00000100002A9F0000000000000000");
+        writer.field("queueId", 0);
+        writer.field("queueOffset", 0);
+        writer.field("transactionId", "7F0000010000000000000000000000000");
+    }
     writer.finish(0);
 }
 

@@ -1,7 +1,12 @@
 //! What the connections do.
 
+mod offset;
+mod pipeline;
+mod pop;
 mod pull;
 mod send;
+mod send_back;
+pub(crate) mod timer;
 mod transaction;
 
 use std::{
@@ -27,13 +32,17 @@ pub(crate) enum Kind {
     Send,
     Transaction,
     Pull,
+    Offset,
+    SendBack,
+    Pop,
 }
 
 impl Kind {
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Self::Send | Self::Pull => "messages",
+            Self::Send | Self::Pull | Self::SendBack | Self::Pop => "messages",
             Self::Transaction => "transactions",
+            Self::Offset => "commits",
         }
     }
 }
@@ -46,6 +55,12 @@ pub(crate) struct Settings {
     pub(crate) size: usize,
     pub(crate) batch: usize,
     pub(crate) topic: String,
+    /// Name that Apache's clients put into their requests and handles.
+    pub(crate) broker_name: String,
+    /// Delay level of what is sent back; negative for the dead letters.
+    pub(crate) delay_level: i32,
+    /// Whether what is popped is acknowledged in one request.
+    pub(crate) batch_ack: bool,
 }
 
 /// What one connection counted while it was measured.
@@ -74,10 +89,12 @@ impl Tally {
 
 /// Makes sure that there is something to do.
 pub(crate) fn prepare(kind: Kind, settings: &Settings, connections: usize) -> io::Result<()> {
-    if kind == Kind::Pull {
-        (0..connections).try_for_each(|index| pull::fill(settings, queue_of(index)))?;
-    }
-    Ok(())
+    let fill = |index| match kind {
+        Kind::Pull => pull::fill(settings, queue_of(index), pull::FILL),
+        Kind::Pop => pull::fill(settings, queue_of(index), pop::FILL),
+        _ => Ok(()),
+    };
+    (0..connections).try_for_each(fill)
 }
 
 /// Runs one connection until the phase says stop.
@@ -87,6 +104,9 @@ pub(crate) fn run(kind: Kind, settings: &Settings, index: usize, phase: &Phase) 
         Kind::Send => send::run(&mut peer, settings, queue_of(index), phase),
         Kind::Transaction => transaction::run(&mut peer, settings, queue_of(index), phase),
         Kind::Pull => pull::run(&mut peer, settings, queue_of(index), phase),
+        Kind::Offset => offset::run(&mut peer, settings, queue_of(index), phase),
+        Kind::SendBack => send_back::run(&mut peer, settings, queue_of(index), phase),
+        Kind::Pop => pop::run(&mut peer, settings, queue_of(index), phase),
     }
 }
 
@@ -108,17 +128,25 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 struct Sender<'a> {
     settings: &'a Settings,
     queue_id: i32,
-    extra_properties: &'static str,
+    /// Properties in the wire's form, before those that every message has.
+    extra_properties: String,
+    sys_flag: i32,
     keys: UniqueKeyGenerator,
     body: Vec<u8>,
     scratch: BytesMut,
 }
 
 impl<'a> Sender<'a> {
-    fn new(settings: &'a Settings, queue_id: i32, extra_properties: &'static str) -> Self {
+    fn new(settings: &'a Settings, queue_id: i32) -> Self {
         let keys = UniqueKeyGenerator::new([127, 0, 0, 1].into(), std::process::id(), queue_id.unsigned_abs());
         let body = (0..settings.size).map(|at| b'a' + (at % 26) as u8).collect();
-        Self { settings, queue_id, extra_properties, keys, body, scratch: BytesMut::new() }
+        Self { settings, queue_id, extra_properties: String::new(), sys_flag: 0, keys, body, scratch: BytesMut::new() }
+    }
+
+    /// A sender of half messages.
+    fn of_half_messages(settings: &'a Settings, queue_id: i32) -> Self {
+        let extra_properties = "PGROUP\u{1}load\u{2}TRAN_MSG\u{1}true\u{2}".to_owned();
+        Self { extra_properties, sys_flag: 4, ..Self::new(settings, queue_id) }
     }
 
     fn write(&mut self, opaque: i32, out: &mut Vec<u8>) {
@@ -128,7 +156,7 @@ impl<'a> Sender<'a> {
         let envelope = Envelope::request(RequestCode::SEND_MESSAGE_V2, opaque);
         let mut writer = FrameWriter::begin(&mut self.scratch, Serialization::Json, &envelope);
         writer.field("a", "load").field("b", self.settings.topic.as_str()).field("c", "TBW102").field("d", 4);
-        writer.field("e", self.queue_id).field("f", if self.extra_properties.is_empty() { 0 } else { 4 });
+        writer.field("e", self.queue_id).field("f", self.sys_flag);
         writer.field("g", now).field("h", 0).field("i", properties.as_str()).field("j", 0);
         writer.field("k", false).field("m", false);
         writer.finish(self.body.len());

@@ -15,18 +15,18 @@ use super::{Sender, Settings, Tally, failure, invalid, is_success};
 use crate::{Phase, peer::Peer};
 
 /// Messages that a queue holds at least before it is pulled.
-const FILL: i32 = 20_000;
+pub(super) const FILL: i32 = 20_000;
 /// `sysFlag` of a pull that carries its subscription and is not held.
 const SUBSCRIPTION: i32 = 4;
 
-/// Sends messages to a queue.
-pub(super) fn fill(settings: &Settings, queue_id: i32) -> io::Result<()> {
+/// Sends that many messages to a queue.
+pub(super) fn fill(settings: &Settings, queue_id: i32, count: i32) -> io::Result<()> {
     let mut peer = Peer::connect(settings.broker)?;
-    let mut sender = Sender::new(settings, queue_id, "");
+    let mut sender = Sender::new(settings, queue_id);
     let mut scratch = HeaderScratch::default();
     let (mut sent, mut stored) = (0, 0);
-    while stored < FILL {
-        while sent < FILL && sent - stored < 256 {
+    while stored < count {
+        while sent < count && sent - stored < 256 {
             sender.write(sent, &mut peer.output);
             sent += 1;
         }
@@ -70,7 +70,7 @@ pub(super) fn run(peer: &mut Peer, settings: &Settings, queue_id: i32, phase: &P
     Ok(tally)
 }
 
-fn request(settings: &Settings, queue_id: i32, offset: i64, out: &mut Vec<u8>) {
+pub(super) fn request(settings: &Settings, queue_id: i32, offset: i64, out: &mut Vec<u8>) {
     let mut header = BytesMut::new();
     let envelope = Envelope::request(RequestCode::PULL_MESSAGE, 0);
     let mut writer = FrameWriter::begin(&mut header, Serialization::Json, &envelope);

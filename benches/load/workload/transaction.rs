@@ -25,7 +25,7 @@ struct Slot {
 
 pub(super) fn run(peer: &mut Peer, settings: &Settings, queue_id: i32, phase: &Phase) -> io::Result<Tally> {
     let mut tally = Tally::new()?;
-    let mut sender = Sender::new(settings, queue_id, "PGROUP\u{1}load\u{2}TRAN_MSG\u{1}true\u{2}");
+    let mut sender = Sender::of_half_messages(settings, queue_id);
     let mut slots = vec![Slot { began: Instant::now(), committing: false }; settings.in_flight];
     let mut scratch = HeaderScratch::default();
     let mut header = BytesMut::new();
