@@ -3,6 +3,7 @@
 mod args;
 mod banner;
 mod desk;
+mod open_files;
 
 use std::error::Error;
 use std::io::IsTerminal as _;
@@ -54,6 +55,7 @@ fn run(args: args::Args, started: Instant) -> Result<(), Box<dyn Error>> {
         banner::print_configuration(&live);
         return Ok(());
     }
+    open_files::raise_limit(live.load().remoting.max_connections);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if workers > 0 {
         runtime.worker_threads(workers);

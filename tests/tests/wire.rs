@@ -172,13 +172,57 @@ async fn connections_beyond_the_limit_are_closed_and_the_others_stay() {
     broker.stop().await;
 }
 
+/// Idle connections in the test below, unless the limit on open files allows fewer: each has two ends in this process.
+const IDLE: usize = 10_000;
+/// What one idle connection may cost in this process, its two ends together.
+const IDLE_BYTES: usize = 12 * 1024;
+
 #[tokio::test]
-async fn idle_connections_do_not_keep_a_busy_one_from_being_served() {
+async fn ten_thousand_idle_connections_cost_little_and_do_not_keep_a_busy_one_from_being_served() {
     let broker = Broker::start(&[]).await;
-    let mut idle = Vec::new();
-    for _ in 0..400 {
+    is_served(&broker).await;
+    let count = IDLE.min(open_files_allowed().saturating_sub(500) / 2);
+    let before = resident_bytes();
+    let mut idle = Vec::with_capacity(count);
+    for _ in 0..count {
         idle.push(broker.connect().await);
     }
     is_served(&broker).await;
+    let each = resident_bytes().saturating_sub(before) / count;
+    assert!(each <= IDLE_BYTES, "{each} bytes for each of {count} idle connections");
+    for peer in [0, count / 2, count - 1] {
+        idle[peer].send(&request(29_999, 3, Serialization::Json)).await;
+        assert_eq!(idle[peer].answer().await.map(|answer| answer.opaque), Some(3));
+    }
     broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_its_replies_loses_its_connection_and_nobody_else_notices() {
+    let broker = Broker::start(&[("remotingWriteTimeoutMillis", "200")]).await;
+    let mut deaf = broker.connect().await;
+    let questions: Vec<u8> =
+        (0..100).flat_map(|opaque| request(RequestCode::GET_BROKER_CONFIG.0, opaque, Serialization::Json)).collect();
+    let disconnected = async { while deaf.stream.write_all(&questions).await.is_ok() {} };
+    let served = is_served(&broker);
+    let ((), ()) =
+        timeout(PATIENCE, async { tokio::join!(disconnected, served) }).await.expect("the deaf peer is cut off");
+    is_served(&broker).await;
+    broker.stop().await;
+}
+
+/// Raises the limit on open files to what the system allows.
+fn open_files_allowed() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("a limit may be raised so far");
+    limit.maximum.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
+}
+
+/// Private memory of this process: mapped files, of other tests too, do not count.
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
+    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line for private memory");
+    let kib = anonymous.trim().trim_end_matches(" kB").parse::<usize>().expect("a number of KiB");
+    kib * 1024
 }

@@ -276,7 +276,7 @@ fn remoting(read: &Reader<'_>) -> Result<Remoting> {
     Ok(Remoting {
         max_frame: read.number("remotingFrameMaxLength", 4_096..=(1 << 30))?,
         max_connections: read.number("remotingMaxConnections", 1..=10_000_000)?,
-        max_outbox: read.number("remotingOutboxMaxBytes", 65_536..=(1 << 40))?,
+        write_timeout: read.millis("remotingWriteTimeoutMillis", 1)?,
         idle: read.seconds("serverChannelMaxIdleTimeSeconds", 1)?,
         backlog: read.number("serverSocketBacklog", 1..=65_535)?,
         workers: read.number("remotingWorkerThreads", 0..=1_024)?,

@@ -316,8 +316,9 @@ pub struct Remoting {
     pub max_frame: usize,
     /// `remotingMaxConnections`, default 20 000 a listener.
     pub max_connections: usize,
-    /// `remotingOutboxMaxBytes`, default 64 MiB: a connection that leaves more unread is closed.
-    pub max_outbox: usize,
+    /// `remotingWriteTimeoutMillis`, default 30 s: a peer that takes none of its replies for so long is disconnected. Nothing
+    /// more is served to it meanwhile.
+    pub write_timeout: Duration,
     /// `serverChannelMaxIdleTimeSeconds`, default 120: without reading or writing.
     pub idle: Duration,
     /// `serverSocketBacklog`, default 1024: connections not yet accepted.

@@ -60,6 +60,7 @@ pub(super) fn limits(settings: &Config) -> Limits {
         max_frame: settings.remoting.max_frame,
         max_connections: settings.remoting.max_connections,
         idle_timeout: settings.remoting.idle,
+        write_timeout: settings.remoting.write_timeout,
         ..Limits::default()
     }
 }

@@ -29,7 +29,7 @@ pub struct Limits {
     pub max_held: usize,
     /// A connection without traffic is closed after this time (`serverChannelMaxIdleTimeSeconds`, 120 s).
     pub idle_timeout: Duration,
-    /// A peer that takes none of its replies for this time loses the connection.
+    /// A peer that takes none of its replies for this time loses the connection (`remotingWriteTimeoutMillis`, 30 s).
     pub write_timeout: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! The keys that upstream does not have: the roles of one process, and the limits of its front end.
 
 use super::Default::{Fixed, Unset};
-use super::Kind::{Bool, Choice, Int, Long, Text};
+use super::Kind::{Bool, Choice, Int, Text};
 use super::{Key, key};
 
 /// Every key of our own, in alphabetical order.
@@ -20,8 +20,8 @@ pub(super) const KEYS: &[Key] = &[
     key("namesrvMaxTopics", Int, Fixed("1000000")),
     key("remotingFrameMaxLength", Int, Fixed("16777216")),
     key("remotingMaxConnections", Int, Fixed("20000")),
-    key("remotingOutboxMaxBytes", Long, Fixed("67108864")),
     key("remotingWorkerThreads", Int, Fixed("0")),
+    key("remotingWriteTimeoutMillis", Int, Fixed("30000")),
     key("shutdownTimeoutMillis", Int, Fixed("5000")),
     key("subscriptionGroupsMax", Int, Fixed("100000")),
 ];
