@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod config;
 pub mod core;
+pub mod dead_letter;
 pub mod delay;
 pub mod error;
 pub mod filter;

@@ -208,6 +208,12 @@ codes! {
         OFFSET_PREVIEW = 540_012;
         OFFSET_RESET = 540_013;
         QUEUE_OWNERS = 540_014;
+        DEAD_LETTER_GROUPS = 540_020;
+        DEAD_LETTERS = 540_021;
+        REDRIVE_START = 540_022;
+        REDRIVE_JOBS = 540_023;
+        REDRIVE_STEER = 540_024;
+        REDRIVE_RESULTS = 540_025;
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::machine::Machine;
 use super::model::{
-    Clients, Config, Delays, Filters, Identity, Messages, NameServer, Offsets, Polling, Pop, Pull, Registration,
-    Remoting, Roles, Topics, Transactions,
+    Clients, Config, DeadLetters, Delays, Filters, Identity, Messages, NameServer, Offsets, Polling, Pop, Pull,
+    Registration, Remoting, Roles, Topics, Transactions,
 };
 use super::read::Reader;
 use super::store::store;
@@ -57,6 +57,12 @@ fn build(read: &Reader<'_>) -> Result<Config> {
         delays: Delays {
             flush_interval: read.millis("flushDelayOffsetInterval", 1)?,
             version_step: read.number("delayOffsetUpdateVersionStep", 1..=i64::MAX as u64)?,
+        },
+        dead_letters: DeadLetters {
+            max_jobs: read.number("deadLetterJobsMax", 1..=1_000)?,
+            max_kept: read.number("deadLetterJobsKeptMax", 0..=100_000)?,
+            max_redrives: read.number("deadLetterRedrivesMax", 1..=1_000_000)?,
+            per_second: read.number("deadLettersPerSecond", 1..=1_000_000)?,
         },
         offsets: Offsets {
             flush_interval: read.millis("flushConsumerOffsetInterval", 1)?,

@@ -33,6 +33,8 @@ pub struct Config {
     pub transactions: Transactions,
     /// Delay levels.
     pub delays: Delays,
+    /// Dead letters and sending them again.
+    pub dead_letters: DeadLetters,
     /// Consumer offsets.
     pub offsets: Offsets,
     /// Connected clients and their groups.
@@ -265,6 +267,19 @@ pub struct Delays {
     pub flush_interval: Duration,
     /// `delayOffsetUpdateVersionStep`, default 200: deliveries per step of the table's version. Read at start.
     pub version_step: u64,
+}
+
+/// Sending dead letters again.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    /// `deadLetterJobsMax`, default 16: redrive jobs that run or are paused at one time.
+    pub max_jobs: usize,
+    /// `deadLetterJobsKeptMax`, default 100: ended redrive jobs whose results are kept; older ones are removed.
+    pub max_kept: usize,
+    /// `deadLetterRedrivesMax`, default 3: a message that was sent again so often and came back is in quarantine.
+    pub max_redrives: i32,
+    /// `deadLettersPerSecond`, default 1 000: messages a second of a redrive job that says nothing else.
+    pub per_second: i32,
 }
 
 /// Consumer offsets.

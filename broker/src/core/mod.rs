@@ -29,6 +29,7 @@ use self::{
 };
 use crate::{
     config::LiveConfig,
+    dead_letter::DeadLetters,
     delay::Delays,
     group::{queue_lock::QueueLocks, request_mode::RequestModes},
     offset::Offsets,
@@ -61,6 +62,8 @@ pub struct Core {
     pub transactions: Transactions,
     /// Messages that wait for their delay.
     pub delays: Delays,
+    /// Redrive jobs, and which dead letters were sent again.
+    pub dead_letters: DeadLetters,
     /// Held pulls.
     pub waiters: Waiters,
     /// Counters.

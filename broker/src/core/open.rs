@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, LiveConfig},
+    dead_letter::{self, DeadLetters},
     delay::Delays,
     group::{
         queue_lock::QueueLocks,
@@ -49,6 +50,9 @@ pub enum CoreError {
     /// The undecided half messages cannot be found again.
     #[error(transparent)]
     Transactions(#[from] transaction::OpenError),
+    /// What redrive jobs have sent is not known.
+    #[error(transparent)]
+    DeadLetters(#[from] dead_letter::OpenError),
 }
 
 impl Core {
@@ -76,6 +80,7 @@ impl Core {
         let address = identity.get().address;
         let transactions = Transactions::open(store.clone(), Arc::clone(&config), saved, address)?;
         let delays = Delays::open(&store, settings.delays.version_step)?;
+        let dead_letters = DeadLetters::open(&store)?;
         Ok(Self {
             config,
             clock,
@@ -89,6 +94,7 @@ impl Core {
             offsets,
             transactions,
             delays,
+            dead_letters,
             waiters: Waiters::default(),
             stats: Stats::default(),
             started_ms: now_ms,

@@ -4,6 +4,7 @@
 //! reads as a table. To add one: a file with a `clap` subcommand enum that has `run`, and an arm of [`Noun`]. All of
 //! them speak to one broker's remoting port through [`Desk`].
 
+mod dlq;
 mod offset;
 mod output;
 
@@ -45,12 +46,16 @@ enum Noun {
     /// How far groups have come, and moving them
     #[command(subcommand)]
     Offset(offset::Offset),
+    /// Dead letters, and sending them again
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
 }
 
 impl Noun {
     async fn run(self, desk: &Desk) -> Result<(), Failure> {
         match self {
             Self::Offset(verb) => verb.run(desk).await,
+            Self::Dlq(verb) => verb.run(desk).await,
         }
     }
 }

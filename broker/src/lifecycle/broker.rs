@@ -21,6 +21,7 @@ use crate::core::announce::Announce;
 use crate::core::clock::Clock;
 use crate::core::identity::{Identity, Who};
 use crate::core::stats;
+use crate::dead_letter;
 use crate::delay;
 use crate::group;
 use crate::namesrv::{NameServer, Origin, Registrant};
@@ -72,6 +73,7 @@ impl BrokerRole {
         keeping.spawn(|stop| offset::keep_saved(core.clone(), stop));
         keeping.spawn(|stop| transaction::keep_checking(core.clone(), stop));
         keeping.spawn(|stop| delay::keep_delivering(core.clone(), stop));
+        keeping.spawn(|stop| dead_letter::keep_redriving(core.clone(), stop));
         keeping.spawn(|stop| stats::keep_sampling(core.clone(), stop));
 
         let registrar = registrar(&core, &advertised, &settings, embedded);

@@ -96,6 +96,12 @@ impl Dispatch for BrokerDispatch {
             Code::CLEAN_EXPIRED_CONSUMEQUEUE | Code::DELETE_EXPIRED_COMMITLOG | Code::CLEAN_UNUSED_TOPIC => {
                 handlers::broker::clean(core, request, out)
             }
+            Code::DEAD_LETTER_GROUPS => handlers::dead_letter::list(core, request, out),
+            Code::DEAD_LETTERS => handlers::dead_letter::show(core, request, out),
+            Code::REDRIVE_START => handlers::dead_letter::start(core, request, out),
+            Code::REDRIVE_JOBS => handlers::dead_letter::jobs(core, request, out),
+            Code::REDRIVE_STEER => handlers::dead_letter::steer(core, request, out),
+            Code::REDRIVE_RESULTS => handlers::dead_letter::results(core, request, out),
             Code::OFFSET_PREVIEW => handlers::desk::preview_reset(core, request, out),
             _ => handlers::unsupported(request, out),
         }

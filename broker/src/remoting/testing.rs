@@ -130,8 +130,14 @@ impl TestBroker {
 
     /// Ends without saving anything and starts again on the same directory.
     pub(crate) fn crashed(self) -> Self {
+        self.crashed_after(|| ())
+    }
+
+    /// As [`crashed`](Self::crashed), with something done to the directory in between.
+    pub(crate) fn crashed_after(self, change: impl FnOnce()) -> Self {
         let Self { core, dispatch, folder, clock } = self;
         drop((dispatch, core));
+        change();
         Self::over(folder, clock, &[])
     }
 

@@ -6,6 +6,7 @@
 mod macros;
 
 pub mod admin;
+pub mod dead_letter_desk;
 pub mod desk;
 pub mod group;
 pub mod heartbeat;

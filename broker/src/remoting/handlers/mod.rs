@@ -3,6 +3,7 @@
 pub(crate) mod assignment;
 pub(crate) mod broker;
 pub(crate) mod client;
+pub(crate) mod dead_letter;
 pub(crate) mod desk;
 pub(crate) mod group;
 pub(crate) mod lock;
