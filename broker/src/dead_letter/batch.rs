@@ -161,15 +161,13 @@ impl Batch<'_> {
     fn by_filter(&mut self) -> ControlFlow<String> {
         let turn = self.turn();
         let Some(queue) = view::queue_of(self.core, &self.wanted.group) else { return self.end() };
-        let mut looked_at = 0;
-        for at in queue.entries(self.shown.next.max(queue.min_offset())) {
+        for (looked_at, at) in queue.entries(self.shown.next.max(queue.min_offset())).enumerate() {
             if at.queue_offset >= self.shown.end || turn == 0 {
                 return self.end();
             }
             if looked_at >= LOOKED_AT || self.sent_now >= turn || self.results.len() >= TURN {
                 return ControlFlow::Continue(());
             }
-            looked_at += 1;
             if let Some(record) = self.core.store.read_entry(&at.entry)
                 && let Ok(record) = RecordView::parse(&record)
             {
