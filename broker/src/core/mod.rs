@@ -92,6 +92,18 @@ pub fn load_json<T: DeserializeOwned>(file: &ConfigFile) -> Result<Option<T>, Lo
     file.load_with(json::from_slice).map_err(|source| LoadError { path: file.path().display().to_string(), source })
 }
 
+/// As [`load_json`], with something that `with` makes of the content besides.
+///
+/// # Errors
+/// As [`load_json`].
+pub fn load_json_with<T: DeserializeOwned, R>(
+    file: &ConfigFile,
+    with: impl Fn(&[u8], T) -> R,
+) -> Result<Option<R>, LoadError> {
+    let parse = |content: &[u8]| json::from_slice(content).map(|table| with(content, table));
+    file.load_with(parse).map_err(|source| LoadError { path: file.path().display().to_string(), source })
+}
+
 /// Writes a JSON table as Apache lays it out.
 ///
 /// # Errors

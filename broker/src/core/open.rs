@@ -47,6 +47,9 @@ pub enum CoreError {
     /// A table cannot be read.
     #[error(transparent)]
     Table(#[from] LoadError),
+    /// Consumer offsets cannot be read.
+    #[error(transparent)]
+    Offsets(#[from] offset::save::OpenError),
     /// The undecided half messages cannot be found again.
     #[error(transparent)]
     Transactions(#[from] transaction::OpenError),
@@ -74,7 +77,8 @@ impl Core {
         let topics = Topics::load(store.config_file(TOPICS), built_in(&settings, &identity), now_ms)?;
         let groups = Groups::load(store.config_file(GROUPS), Arc::clone(&config), clock.clone())?;
         let offsets = store.config_file(offset::save::FILE_NAME);
-        let offsets = Offsets::load(offsets, &settings.offsets)?;
+        let journal = store.root().join("tenonmq").join(offset::journal::FOLDER);
+        let offsets = Offsets::open(offsets, &settings.offsets, &store.environment().fs, journal)?;
         let request_modes = RequestModes::load(store.config_file(request_mode::FILE_NAME))?;
         let saved = transaction::saved_offsets(&offsets);
         let address = identity.get().address;

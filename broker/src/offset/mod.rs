@@ -1,8 +1,11 @@
 //! How far each consumer group has come in each queue.
 //!
-//! [`table`] holds the offsets, [`save`] keeps them in Apache's file, [`query`] answers what clients ask about offsets and
+//! [`table`] holds the offsets, [`save`] keeps them in Apache's file, [`journal`] what was committed since, [`query`] answers what clients ask about offsets and
 //! the ends of queues. Rules: `transactions-retry-delay.md` section 6.
 
+pub mod journal;
+#[cfg(test)]
+mod journal_tests;
 pub mod query;
 mod queues;
 pub mod save;

@@ -4,23 +4,41 @@
 //! for every `consumerOffsetUpdateVersionStep` changes of the table; the steps are added up when somebody looks, so a
 //! commit does not pay for them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
 use tenonmq_protocol::body::{ConsumerOffsets, DataVersion, json};
-use tenonmq_storage::{ConfigFile, FileError};
+use tenonmq_storage::{ConfigFile, FileError, fs::FileSystem};
 
-use super::table::Offsets;
+use super::{
+    journal::{Event, Fuse, Journal, NO_FILE, Name, stamp_of},
+    table::Offsets,
+};
 use crate::{config, core::LoadError};
 
 /// Name of the file below `config/`.
 pub const FILE_NAME: &str = "consumerOffset.json";
 
 const SEPARATOR: char = '@';
+/// Epochs of the journal that may wait for the first saving after a start.
+const EPOCHS_MAX: usize = 4;
+
+/// Why the offsets cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file and its backup cannot be read.
+    #[error(transparent)]
+    Table(#[from] LoadError),
+    /// The journal's folder cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] FileError),
+}
 
 /// Where the table is kept, and how far it has come there.
 pub(super) struct OffsetFile {
     file: ConfigFile,
+    /// Absent in tests of the file alone.
+    pub(super) journal: Option<Journal>,
     /// Held while the file is written.
     saved_changes: Mutex<Option<u64>>,
     version: Mutex<Stepped>,
@@ -42,9 +60,69 @@ impl Offsets {
     /// # Errors
     /// The file and its backup exist and neither can be read.
     pub fn load(file: ConfigFile, settings: &config::Offsets) -> Result<Self, LoadError> {
-        let stored: Option<ConsumerOffsets> = crate::core::load_json(&file)?;
+        Self::load_stamped(file, settings).map(|(offsets, _)| offsets)
+    }
+
+    /// As [`load`](Self::load), and then what the journal in `folder` knows beyond the file; from here on it keeps what is
+    /// committed.
+    ///
+    /// # Errors
+    /// Neither the file nor its backup can be read, or the journal's folder cannot be read or written.
+    pub fn open(
+        file: ConfigFile,
+        settings: &config::Offsets,
+        fs: &Arc<dyn FileSystem>,
+        folder: PathBuf,
+    ) -> Result<Self, OpenError> {
+        Self::open_with(file, settings, fs, folder, Fuse::default())
+    }
+
+    pub(super) fn open_with(
+        file: ConfigFile,
+        settings: &config::Offsets,
+        fs: &Arc<dyn FileSystem>,
+        folder: PathBuf,
+        fuse: Fuse,
+    ) -> Result<Self, OpenError> {
+        let (mut offsets, stamp) = Self::load_stamped(file, settings)?;
+        let mut apply = |event: Event<'_>| offsets.apply(event);
+        let journal = Journal::open(fs, folder, stamp, fuse, &mut apply)?;
+        offsets.switch_to(&journal.current(), &|| journal.begin());
+        if offsets.changes() == 0 {
+            journal.remove(&journal.superseded()); // the file says the same
+        }
+        let many = journal.waiting() >= EPOCHS_MAX;
+        if let Some(file) = &mut offsets.file {
+            file.journal = Some(journal);
+        }
+        if many && let Err(error) = offsets.save(0) {
+            tracing::error!(%error, "consumer offsets not saved at start; the next period tries again");
+        }
+        Ok(offsets)
+    }
+
+    /// Something that the journal knows.
+    fn apply(&self, event: Event<'_>) {
+        match event {
+            Event::Forget { group, topic } => self.remove(group, topic),
+            Event::Mark { group, topic, queue_id, offset } => {
+                self.restore_mark(&Name { group, topic, queue_id }, offset);
+            }
+            Event::Offset { group, topic, queue_id, offset } => {
+                if self.stored_at(group, topic, queue_id) != Some(offset)
+                    && self.set(group, topic, queue_id, offset) == super::Commit::Full
+                {
+                    tracing::error!(group, topic, queue_id, offset, "consumerOffsetsMax is too small for the journal");
+                }
+            }
+        }
+    }
+
+    fn load_stamped(file: ConfigFile, settings: &config::Offsets) -> Result<(Self, u64), LoadError> {
+        let stored =
+            crate::core::load_json_with(&file, |content, stored: ConsumerOffsets| (stored, stamp_of(content)))?;
         let existed = stored.is_some();
-        let stored = stored.unwrap_or_default();
+        let (stored, stamp) = stored.unwrap_or((ConsumerOffsets::default(), NO_FILE));
         let entries = stored.offset_table.values().map(BTreeMap::len).sum::<usize>();
         let mut offsets = Self::with_limit(settings.max.max(entries));
         for (key, queues) in &stored.offset_table {
@@ -59,11 +137,12 @@ impl Offsets {
         offsets.forget_changes();
         offsets.file = Some(OffsetFile {
             file,
+            journal: None,
             saved_changes: Mutex::new(existed.then_some(0)),
             version: Mutex::new(Stepped { version: stored.data_version, steps: 0 }),
             step: settings.version_step.max(1),
         });
-        Ok(offsets)
+        Ok((offsets, stamp))
     }
 
     /// Version of the table. A table without a file stays at the first.
@@ -101,14 +180,48 @@ impl Offsets {
     pub fn save(&self, now_ms: i64) -> Result<(), FileError> {
         let Some(file) = &self.file else { return Ok(()) };
         let mut saved = file.saved_changes.lock();
+        if file.journal.as_ref().is_some_and(Journal::is_worn) {
+            self.renew_journal();
+        }
+        let superseded = file.journal.as_ref().map(Journal::superseded).unwrap_or_default();
         let changes = self.changes(); // before the snapshot: what comes later is saved the next time
-        if *saved == Some(changes) {
+        if *saved == Some(changes) && superseded.is_empty() {
             return Ok(());
         }
-        file.file.save(&json::to_vec_pretty(&self.body(now_ms)))?;
+        let content = json::to_vec_pretty(&self.body(now_ms));
+        match &file.journal {
+            Some(journal) => save_with(journal, &file.file, &content)?,
+            None => file.file.save(&content)?,
+        }
         *saved = Some(changes);
+        if let Some(journal) = &file.journal {
+            journal.remove(&superseded);
+        }
         Ok(())
     }
+
+    /// Has a fresh epoch take over from one that holds much of what is forgotten.
+    fn renew_journal(&self) {
+        let Some(journal) = self.file.as_ref().and_then(|file| file.journal.as_ref()) else { return };
+        if let Err(error) = journal.renew(|epoch, begin| self.switch_to(epoch, begin)) {
+            tracing::warn!(%error, "the offset journal goes on as it is; the next saving tries again");
+        }
+    }
+}
+
+/// Replaces the file such that the journal knows it whichever moment the process dies at.
+fn save_with(journal: &Journal, file: &ConfigFile, content: &[u8]) -> Result<(), FileError> {
+    journal.saving(stamp_of(content));
+    if !journal.is_alive() {
+        return Ok(());
+    }
+    let saved = file.save(content);
+    let found = match &saved {
+        Ok(()) => None,
+        Err(_) => Some(file.load().map_or(NO_FILE, |content| stamp_of(&content))),
+    };
+    journal.saved(found);
+    saved
 }
 
 #[cfg(test)]

@@ -1,25 +1,29 @@
 //! Consumer offsets in memory: (group, topic, queue) → the next offset to consume.
 //!
-//! A commit is two lookups by borrowed names under a read lock and one atomic store; it allocates only the first time
-//! that a queue is seen. The last commit wins, backward ones too, as clients expect; a backward one is reported to the
+//! A commit is two lookups by borrowed names under a read lock and a store in memory and in the journal's mapping, under
+//! the queue's own lock; it allocates only the first time that a queue is seen. The last commit wins, backward ones too, as clients expect; a backward one is reported to the
 //! caller, so that it is never silent.
 //!
 //! A *reset mark* stands for an offset that an operator set. While it is there, it is the answer to queries, and what
 //! clients commit is ignored; the next pull of that queue takes it away and starts from there.
 //!
-//! Invariant: every stored offset passes through [`Offsets::store`], the one place that a journal has to watch.
+//! Invariant: every stored offset and every mark passes through [`Cell`], which tells the [journal](super::journal).
 //! Rules: `transactions-retry-delay.md` section 6.
 
 use std::{
     hash::{BuildHasher, BuildHasherDefault},
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use parking_lot::{RwLock, RwLockReadGuard};
 use rustc_hash::{FxHashMap, FxHasher};
 
 use super::{
-    queues::{Cell, Queues},
+    journal::{Epoch, Name},
+    queues::{Cell, Kept, Queues},
     save::OffsetFile,
 };
 
@@ -29,7 +33,13 @@ pub const DEFAULT_OFFSET_LIMIT: usize = 2_000_000;
 const SHARDS: usize = 32;
 
 type Topics = FxHashMap<Box<str>, Queues>;
-type Shard = FxHashMap<Box<str>, Topics>;
+
+#[derive(Default)]
+struct Shard {
+    groups: FxHashMap<Box<str>, Topics>,
+    /// Where commits are kept between two savings; the same in all shards.
+    epoch: Option<Arc<Epoch>>,
+}
 
 /// What became of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,32 +95,38 @@ impl Offsets {
 
     /// A consumer's commit. Ignored while a reset mark is there.
     pub fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) -> Commit {
-        let stored = self.with_cell(group, topic, queue_id, |cell| match cell.pending_reset() {
-            Some(_) => Commit::ResetPending,
-            None => self.store(cell, offset),
+        let stored = self.with_cell(group, topic, queue_id, |cell, kept| match cell.commit(offset, kept) {
+            Ok(before) => self.stored(before, offset),
+            Err(()) => Commit::ResetPending,
         });
         stored.unwrap_or(Commit::Full)
     }
 
     /// Stores an offset that the broker itself decided on: pop, transactions, administration. Ignores reset marks.
     pub fn set(&self, group: &str, topic: &str, queue_id: i32, offset: i64) -> Commit {
-        self.with_cell(group, topic, queue_id, |cell| self.store(cell, offset)).unwrap_or(Commit::Full)
+        let stored = self.with_cell(group, topic, queue_id, |cell, kept| self.stored(cell.set(offset, kept), offset));
+        stored.unwrap_or(Commit::Full)
     }
 
     /// The stored offset, or that of a reset mark. `None` when neither is there, or when a client stored a negative one.
     pub fn get(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-        self.find(group, topic, queue_id, |cell| cell.pending_reset().or(cell.committed()))
+        self.find(group, topic, queue_id, |cell, _| cell.pending_reset().or(cell.committed()))
             .filter(|offset| *offset >= 0)
+    }
+
+    /// What is stored, whatever marks there are and whatever it is.
+    pub(super) fn stored_at(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        self.find(group, topic, queue_id, |cell, _| cell.committed())
     }
 
     /// Remembers how far a group has pulled, for consume statistics. Not saved.
     pub fn note_pull(&self, group: &str, topic: &str, queue_id: i32, next: i64) {
-        self.with_cell(group, topic, queue_id, |cell| cell.set_pulled(next));
+        self.with_cell(group, topic, queue_id, |cell, _| cell.set_pulled(next));
     }
 
     /// How far a group has pulled since this process started.
     pub fn pulled(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-        self.find(group, topic, queue_id, Cell::pulled)
+        self.find(group, topic, queue_id, |cell, _| cell.pulled())
     }
 
     /// Moves a group to `offset` and leaves a reset mark for its next pull. False when the offset or queue is negative,
@@ -119,40 +135,51 @@ impl Offsets {
         if queue_id < 0 || offset < 0 || topic.is_empty() || group.is_empty() {
             return false;
         }
-        let done = self.with_cell(group, topic, queue_id, |cell| {
-            cell.mark_reset(offset); // before the store: from here on no commit comes in between
-            self.store(cell, offset);
+        let done = self.with_cell(group, topic, queue_id, |cell, kept| {
+            self.stored(cell.reset(offset, kept), offset);
         });
         done.is_some()
     }
 
     /// Whether a reset mark waits for the next pull of this queue.
     pub fn has_reset(&self, group: &str, topic: &str, queue_id: i32) -> bool {
-        self.find(group, topic, queue_id, Cell::pending_reset).is_some()
+        self.find(group, topic, queue_id, |cell, _| cell.pending_reset()).is_some()
     }
 
     /// Takes the reset mark away: where the pull that calls this has to start. The caller must not commit what its
     /// request carried.
     pub fn take_reset(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-        self.find(group, topic, queue_id, |cell| {
-            cell.pending_reset()?;
-            let offset = cell.take_reset()?;
-            self.store(cell, offset); // a commit that had passed the mark's check may have stored since
+        self.find(group, topic, queue_id, |cell, kept| {
+            let offset = cell.take_reset(kept)?;
+            self.stored(None, offset);
             Some(offset)
         })
+    }
+
+    /// Sets or removes a reset mark as an earlier run left it, without touching the offset.
+    pub(super) fn restore_mark(&self, name: &Name<'_>, mark: Option<i64>) {
+        let Name { group, topic, queue_id } = *name;
+        if mark.is_some() {
+            self.with_cell(group, topic, queue_id, |cell, kept| cell.mark(mark, kept));
+        } else {
+            self.find(group, topic, queue_id, |cell, kept| {
+                cell.mark(None, kept);
+                Some(())
+            });
+        }
     }
 
     /// Topics in which a group has offsets or has pulled, in no order.
     pub fn topics_of(&self, group: &str) -> Vec<String> {
         let shard = self.shard(group).read();
-        shard.get(group).map(|topics| topics.keys().map(|topic| topic.to_string()).collect()).unwrap_or_default()
+        shard.groups.get(group).map(|topics| topics.keys().map(|topic| topic.to_string()).collect()).unwrap_or_default()
     }
 
     /// Groups that have offsets in a topic or have pulled it, in no order. Walks the whole table.
     pub fn groups_of(&self, topic: &str) -> Vec<String> {
         let in_shard = |shard: &RwLock<Shard>| {
             let shard = shard.read();
-            let groups = shard.iter().filter(|(_, topics)| topics.contains_key(topic));
+            let groups = shard.groups.iter().filter(|(_, topics)| topics.contains_key(topic));
             groups.map(|(group, _)| group.to_string()).collect::<Vec<_>>()
         };
         self.shards.iter().flat_map(in_shard).collect()
@@ -161,7 +188,7 @@ impl Offsets {
     /// A group's offsets in a topic: (queue, offset), ordered by queue.
     pub fn of_topic(&self, group: &str, topic: &str) -> Vec<(i32, i64)> {
         let shard = self.shard(group).read();
-        let Some(queues) = shard.get(group).and_then(|topics| topics.get(topic)) else { return Vec::new() };
+        let Some(queues) = shard.groups.get(group).and_then(|topics| topics.get(topic)) else { return Vec::new() };
         queues.iter().filter_map(|cell| Some((cell.queue_id, cell.committed()?))).collect()
     }
 
@@ -191,17 +218,18 @@ impl Offsets {
     /// Forgets everything about a group.
     pub fn remove_group(&self, group: &str) {
         let mut shard = self.shard(group).write();
-        if let Some(topics) = shard.remove(group) {
-            self.dropped(topics.values().map(Queues::len).sum());
+        if let Some(topics) = shard.groups.remove(group) {
+            topics.iter().for_each(|(topic, queues)| self.dropped(&shard.epoch, group, topic, queues));
         }
     }
 
     /// Forgets everything about a topic, in all groups.
     pub fn remove_topic(&self, topic: &str) {
         for shard in &self.shards {
-            shard.write().retain(|_, topics| {
+            let shard = &mut *shard.write();
+            shard.groups.retain(|group, topics| {
                 if let Some(queues) = topics.remove(topic) {
-                    self.dropped(queues.len());
+                    self.dropped(&shard.epoch, group, topic, &queues);
                 }
                 !topics.is_empty()
             });
@@ -210,13 +238,13 @@ impl Offsets {
 
     /// Forgets what one group has in one topic.
     pub fn remove(&self, group: &str, topic: &str) {
-        let mut shard = self.shard(group).write();
-        let Some(topics) = shard.get_mut(group) else { return };
+        let shard = &mut *self.shard(group).write();
+        let Some(topics) = shard.groups.get_mut(group) else { return };
         if let Some(queues) = topics.remove(topic) {
-            self.dropped(queues.len());
+            self.dropped(&shard.epoch, group, topic, &queues);
         }
         if topics.is_empty() {
-            shard.remove(group);
+            shard.groups.remove(group);
         }
     }
 
@@ -235,8 +263,7 @@ impl Offsets {
         self.changes.load(Ordering::Acquire)
     }
 
-    fn store(&self, cell: &Cell, offset: i64) -> Commit {
-        let before = cell.commit(offset);
+    fn stored(&self, before: Option<i64>, offset: i64) -> Commit {
         self.changes.fetch_add(1, Ordering::AcqRel);
         match before {
             Some(from) if offset < from => Commit::Backward { from },
@@ -244,40 +271,78 @@ impl Offsets {
         }
     }
 
+    /// From now on `epoch` keeps what is committed. Nobody commits meanwhile: `begin` runs when every cell has forgotten
+    /// its slot of the epoch before, and `epoch` knows the reset marks.
+    pub(super) fn switch_to(&self, epoch: &Arc<Epoch>, begin: &dyn Fn()) {
+        let mut shards: Vec<_> = self.shards.iter().map(RwLock::write).collect(); // the only place that holds two
+        for shard in &mut shards {
+            for (group, topics) in &mut shard.groups {
+                for (topic, queues) in topics {
+                    for cell in queues.iter_mut() {
+                        cell.unslot();
+                        if let Some(mark) = cell.pending_reset() {
+                            epoch.mark(&Name { group, topic, queue_id: cell.queue_id }, Some(mark));
+                        }
+                    }
+                }
+            }
+        }
+        begin();
+        shards.iter_mut().for_each(|shard| shard.epoch = Some(Arc::clone(epoch)));
+    }
+
     /// What was stored so far is what the file holds.
     pub(super) fn forget_changes(&mut self) {
         *self.changes.get_mut() = 0;
     }
 
-    fn dropped(&self, cells: usize) {
-        self.cells.fetch_sub(cells, Ordering::Relaxed);
+    /// A group's queues in a topic were taken out of the table. Under the shard's lock: what comes after is another life.
+    fn dropped(&self, epoch: &Option<Arc<Epoch>>, group: &str, topic: &str, queues: &Queues) {
+        if let Some(epoch) = epoch {
+            epoch.forget(group, topic, queues.iter().filter_map(Cell::slot));
+        }
+        self.cells.fetch_sub(queues.len(), Ordering::Relaxed);
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn find<T>(&self, group: &str, topic: &str, queue_id: i32, look: impl FnOnce(&Cell) -> Option<T>) -> Option<T> {
+    fn find<T>(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        look: impl FnOnce(&Cell, Kept<'_>) -> Option<T>,
+    ) -> Option<T> {
         let shard = self.shard(group).read();
-        cell_in(&shard, group, topic, queue_id).and_then(look)
+        let kept = shard.epoch.as_deref().map(|epoch| (epoch, Name { group, topic, queue_id }));
+        cell_in(&shard, group, topic, queue_id).and_then(|cell| look(cell, kept))
     }
 
     /// Works on the cell of a queue, which is added when it is missing; `None` when there is no room for it.
-    fn with_cell<T>(&self, group: &str, topic: &str, queue_id: i32, work: impl FnOnce(&Cell) -> T) -> Option<T> {
+    fn with_cell<T>(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        work: impl FnOnce(&Cell, Kept<'_>) -> T,
+    ) -> Option<T> {
+        let name = Name { group, topic, queue_id };
         let shard = self.shard(group);
         {
             let shard: RwLockReadGuard<'_, Shard> = shard.read();
             if let Some(cell) = cell_in(&shard, group, topic, queue_id) {
-                return Some(work(cell));
+                return Some(work(cell, shard.epoch.as_deref().map(|epoch| (epoch, name))));
             }
         }
-        let mut shard = shard.write();
-        if self.len() >= self.limit && cell_in(&shard, group, topic, queue_id).is_none() {
+        let shard = &mut *shard.write();
+        if self.len() >= self.limit && cell_in(shard, group, topic, queue_id).is_none() {
             return None;
         }
-        let topics = shard.entry(group.into()).or_default();
+        let topics = shard.groups.entry(group.into()).or_default();
         let (cell, added) = topics.entry(topic.into()).or_default().get_or_add(queue_id);
         if added {
             self.cells.fetch_add(1, Ordering::Relaxed);
         }
-        Some(work(cell))
+        Some(work(cell, shard.epoch.as_deref().map(|epoch| (epoch, name))))
     }
 
     fn shard(&self, group: &str) -> &RwLock<Shard> {
@@ -288,11 +353,11 @@ impl Offsets {
 }
 
 fn cell_in<'a>(shard: &'a Shard, group: &str, topic: &str, queue_id: i32) -> Option<&'a Cell> {
-    shard.get(group)?.get(topic)?.get(queue_id)
+    shard.groups.get(group)?.get(topic)?.get(queue_id)
 }
 
 fn visit(shard: &Shard, mut look: impl FnMut(&str, &str, &Cell)) {
-    for (group, topics) in shard {
+    for (group, topics) in &shard.groups {
         for (topic, queues) in topics {
             queues.iter().for_each(|cell| look(group, topic, cell));
         }

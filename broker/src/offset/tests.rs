@@ -194,3 +194,19 @@ async fn offsets_are_there_after_a_restart() {
     let broker = broker.restarted();
     assert_eq!(broker.core.offsets.get("billing", "orders", 0), Some(5));
 }
+
+#[tokio::test]
+async fn a_killed_broker_knows_every_offset_that_it_acknowledged() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    broker.topic("orders", 2);
+    broker.core.groups.find_or_create("billing").unwrap();
+    for commit_offset in 1..=100 {
+        assert_eq!(broker.ask(&peer, &update("billing", "orders", commit_offset)).await.code, 0);
+    }
+    let broker = broker.crashed();
+    assert_eq!(offset(&broker.ask(&peer, &query(0)).await), 100);
+    broker.core.offsets.save(1).unwrap();
+    broker.core.offsets.set("billing", "orders", 0, 101);
+    let broker = broker.crashed();
+    assert_eq!(broker.core.offsets.get("billing", "orders", 0), Some(101));
+}
