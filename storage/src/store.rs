@@ -340,6 +340,16 @@ impl Store {
         self.parts().queues.delete_topic(topic)
     }
 
+    /// The queues of a topic that exist, by id.
+    pub fn topic_queues(&self, topic: &str) -> Vec<Arc<Queue>> {
+        self.parts().queues.topic_queues(topic)
+    }
+
+    /// Messages and bytes appended to each topic since the store was opened; topics without any are left out.
+    pub fn traffic(&self) -> Vec<(Arc<str>, [u64; 2])> {
+        self.parts().queues.traffic()
+    }
+
     /// Topics that have queues, with their queue ids.
     pub fn topics_with_queues(&self) -> Vec<(String, Vec<i32>)> {
         self.parts().queues.topics()

@@ -1,10 +1,10 @@
-//! Settings and counters of the process (25, 26, 28, 315, 907).
+//! Settings and counters of the process (25, 26, 28, 907).
 
 use std::collections::BTreeMap;
 
 use tenonmq_protocol::{
     VERSION,
-    body::{BrokerStatsData, DataVersion, HaRuntimeInfo, KvTable, json},
+    body::{DataVersion, HaRuntimeInfo, KvTable, json},
     code::ResponseCode,
 };
 
@@ -110,14 +110,6 @@ pub fn runtime(core: &Core) -> KvTable {
     }
     disk(core, &mut put);
     KvTable { table }
-}
-
-/// One counter by topic or group (315). There is none: what tools show from them stays empty.
-///
-/// # Errors
-/// 1: no such counter.
-pub fn statistic(name: &str, key: &str) -> Result<BrokerStatsData, Refusal> {
-    Err(Refusal::new(ResponseCode::SYSTEM_ERROR, format!("The stats <{name}> <{key}> not exist")))
 }
 
 /// The state of replication (907): that of a broker without slaves.

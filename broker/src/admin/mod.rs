@@ -2,7 +2,7 @@
 //!
 //! [`topic`], [`group`] and [`attributes`]: creating, changing and deleting topics and subscription groups. [`client`]: who
 //! is connected. [`progress`]: how far groups have come; [`reset`]: moving them; [`preview`]: what that would mean. [`relay`]: asking their members.
-//! [`query`] and [`queue`]: finding messages. [`broker`]: settings and counters of the process.
+//! [`query`] and [`queue`]: finding messages. [`broker`]: settings and counters of the process; [`statistics`]: those of topics and groups.
 //! Rules: `remoting.md` section 9.
 
 pub mod attributes;
@@ -17,6 +17,7 @@ pub mod query;
 pub mod queue;
 pub mod relay;
 pub mod reset;
+pub mod statistics;
 #[cfg(test)]
 mod tests;
 pub mod topic;

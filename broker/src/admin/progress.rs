@@ -38,6 +38,7 @@ pub fn of_group(core: &Core, asked: &GetConsumeStats<'_>) -> ConsumeStats {
         let queues = topic.config.read_queue_nums;
         let states = (0..queues).map(|queue_id| (queue(core, &topic, queue_id), state(core, group, &topic, queue_id)));
         stats.offset_table.extend(states);
+        stats.consume_tps += core.stats.readers.rate(&topic.config.topic_name, group);
     }
     stats
 }
@@ -94,7 +95,8 @@ fn of_topic(core: &Core, group: &str, topic: &Topic) -> ConsumeStats {
         let state = OffsetState { pull_offset: 0, ..state(core, group, topic, queue_id) };
         (queue(core, topic, queue_id), state)
     });
-    ConsumeStats { consume_tps: 0.0, offset_table: states.collect() }
+    let consume_tps = core.stats.readers.rate(&topic.config.topic_name, group);
+    ConsumeStats { consume_tps, offset_table: states.collect() }
 }
 
 /// Store times of what a group has read and has yet to read (303).

@@ -134,7 +134,7 @@ pub fn stats(core: &Core, topic: &str) -> Result<TopicStatsTable, Refusal> {
     let offset_table = (0..found.queue_count())
         .map(|queue_id| (MessageQueue::new(topic, &*broker, queue_id), ends(core, topic, queue_id)))
         .collect();
-    Ok(TopicStatsTable { offset_table, topic_put_tps: 0.0 })
+    Ok(TopicStatsTable { offset_table, topic_put_tps: core.stats.writers.rate(topic) })
 }
 
 fn ends(core: &Core, topic: &str, queue_id: i32) -> TopicOffset {

@@ -71,6 +71,7 @@ fn build(read: &Reader<'_>) -> Result<Config> {
             max: read.number("consumerOffsetsMax", 1..=1_000_000_000)?,
         },
         clients: clients(read)?,
+        stats_items: read.number("statsItemsMax", 1..=10_000_000)?,
         remoting: remoting(read)?,
         data_directory,
         shutdown_timeout: read.millis("shutdownTimeoutMillis", 100)?,

@@ -39,6 +39,8 @@ pub struct Config {
     pub offsets: Offsets,
     /// Connected clients and their groups.
     pub clients: Clients,
+    /// `statsItemsMax`, default 10 000: topics, and as many pairs of topic and group, with statistics. Read at start.
+    pub stats_items: usize,
     /// Sockets and their limits.
     pub remoting: Remoting,
     /// The data directory's files, flushing and retention.

@@ -100,7 +100,7 @@ impl Core {
             delays,
             dead_letters,
             waiters: Waiters::default(),
-            stats: Stats::default(),
+            stats: Stats::with_limit(settings.stats_items),
             started_ms: now_ms,
             announcer: Announcer::default(),
             memory_hint_bytes: memory_bytes() / 100 * HOT_PERCENT,

@@ -66,6 +66,13 @@ pub struct Answer {
     pub count: u32,
 }
 
+impl Answer {
+    /// Bytes of the records.
+    pub fn size(&self) -> usize {
+        self.records.iter().map(Bytes::len).sum()
+    }
+}
+
 impl Read {
     /// Reads the queue now.
     pub fn answer(&self, core: &Core) -> Answer {

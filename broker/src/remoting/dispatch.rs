@@ -88,7 +88,7 @@ impl Dispatch for BrokerDispatch {
             Code::QUERY_ASSIGNMENT => handlers::assignment::query(core, request, out),
             Code::SET_MESSAGE_REQUEST_MODE => handlers::assignment::set_mode(core, request, out),
             Code::GET_ALL_MESSAGE_REQUEST_MODE => handlers::assignment::all_modes(core, request, out),
-            Code::VIEW_BROKER_STATS_DATA => handlers::broker::statistic(request, out),
+            Code::VIEW_BROKER_STATS_DATA => handlers::broker::statistic(core, request, out),
             Code::GET_BROKER_HA_STATUS => handlers::broker::replication(core, request, out),
             Code::GET_BROKER_CONFIG => handlers::broker::settings(core, request, out),
             Code::UPDATE_BROKER_CONFIG => handlers::broker::update(core, request, out),

@@ -80,6 +80,8 @@ pub fn send_back(core: &Core, asked: &SendBack<'_>, version: i32) -> Result<Sent
         put(core, asked, &message, &Place { topic: &retry_topic, queue_id: any_queue(&retry_topic, &group), pause })
     };
     done.ticket = Some(stored?.ticket);
+    let origin = find(message.properties_text(), property::RETRY_TOPIC).unwrap_or_else(|| message.topic());
+    core.stats.sent_back(origin, asked.group);
     Ok(done)
 }
 

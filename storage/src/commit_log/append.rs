@@ -170,6 +170,7 @@ impl CommitLog {
                 let entry = Entry { physical_offset: at.physical_offset, size: at.size, tags_code };
                 let (queue_offset, store_timestamp) = (at.queue_offset, now);
                 self.enter(&rooms, queue, &Dispatch { entry, queue_offset, batch_size: batch, store_timestamp })?;
+                queue.note_appended(batch, at.size);
             }
             place(*at);
         }

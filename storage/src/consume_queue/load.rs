@@ -79,6 +79,7 @@ impl Queue {
             max_physical: AtomicU64::new(last.map_or(0, |at| at.entry.end())),
             flushed_entry: AtomicU64::new(state.end_entry),
             waiters: AtomicU32::new(0),
+            appended: [AtomicU64::new(0), AtomicU64::new(0)],
             used: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             deleted: AtomicBool::new(false),

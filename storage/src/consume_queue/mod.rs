@@ -79,6 +79,8 @@ pub struct Queue {
     /// Number of the first entry that may not be on disk.
     flushed_entry: AtomicU64,
     waiters: AtomicU32,
+    /// Messages and bytes of records appended here since the store was opened. Written under the append lock.
+    appended: [AtomicU64; 2],
     used: AtomicBool,
     dirty: AtomicBool,
     deleted: AtomicBool,
@@ -120,6 +122,21 @@ impl Queue {
     /// [`max_offset`](Self::max_offset) a last time; a sender that finds 0 after its append has nobody to wake.
     pub fn waiters(&self) -> &AtomicU32 {
         &self.waiters
+    }
+
+    /// Messages appended since the store was opened, and the bytes of their records. What recovery finds or another
+    /// broker sends does not count.
+    pub fn appended(&self) -> [u64; 2] {
+        let [messages, bytes] = &self.appended;
+        [messages.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed)]
+    }
+
+    /// Counts one record. Called with the append lock held, so that nobody else adds.
+    #[inline]
+    pub(crate) fn note_appended(&self, messages: u16, size: u32) {
+        let [all, bytes] = &self.appended;
+        all.store(all.load(Ordering::Relaxed) + u64::from(messages), Ordering::Relaxed);
+        bytes.store(bytes.load(Ordering::Relaxed) + u64::from(size), Ordering::Relaxed);
     }
 
     /// Whether the topic was deleted. A handle to a deleted queue takes no more entries: look the queue up again.

@@ -113,6 +113,17 @@ impl QueueTable {
         list
     }
 
+    /// Messages and bytes appended to each topic since the store was opened; topics without any are left out.
+    pub fn traffic(&self) -> Vec<(Arc<str>, [u64; 2])> {
+        let add = |[messages, bytes]: [u64; 2], queue: &Arc<Queue>| {
+            let [more, longer] = queue.appended();
+            [messages + more, bytes + longer]
+        };
+        let topics = self.topics.read();
+        let totals = topics.iter().map(|(topic, queues)| (topic, queues.iter().fold([0; 2], add)));
+        totals.filter(|(_, [messages, _])| *messages > 0).map(|(topic, counts)| (Arc::clone(topic), counts)).collect()
+    }
+
     /// Queues of one topic, by id.
     pub fn topic_queues(&self, topic: &str) -> Vec<Arc<Queue>> {
         self.topics.read().get(topic).cloned().unwrap_or_default()

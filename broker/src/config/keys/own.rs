@@ -27,5 +27,6 @@ pub(super) const KEYS: &[Key] = &[
     key("remotingWorkerThreads", Int, Fixed("0")),
     key("remotingWriteTimeoutMillis", Int, Fixed("30000")),
     key("shutdownTimeoutMillis", Int, Fixed("5000")),
+    key("statsItemsMax", Int, Fixed("10000")),
     key("subscriptionGroupsMax", Int, Fixed("100000")),
 ];

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use tenonmq_protocol::header::ViewBrokerStats;
 
 use super::{Handled, Outbox, Request, answer, header, topic::with_json};
-use crate::{admin::broker, core::Core, remoting::Response};
+use crate::{
+    admin::{broker, statistics},
+    core::Core,
+    remoting::Response,
+};
 
 pub(crate) fn settings(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     let (version, text) = broker::settings(core);
@@ -20,8 +24,9 @@ pub(crate) fn runtime(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox)
     answer(request, out, Ok(with_json(&broker::runtime(core))))
 }
 
-pub(crate) fn statistic(request: &Request<'_>, out: &mut Outbox) -> Handled {
-    let outcome = header::<ViewBrokerStats<'_>>(request).and_then(|asked| broker::statistic(asked.name, asked.key));
+pub(crate) fn statistic(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    let outcome =
+        header::<ViewBrokerStats<'_>>(request).and_then(|asked| statistics::view(core, asked.name, asked.key));
     answer(request, out, outcome.map(|found| with_json(&found)))
 }
 

@@ -40,14 +40,16 @@ pub(crate) fn pull(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) ->
         && let Some(hold) = pull::hold_time(&config, &header)
     {
         let core = Arc::clone(core);
+        let group = header.consumer_group.to_owned();
         return Handled::later(async move {
+            let queue = Arc::clone(&read.queue);
             let answer = long_poll::hold(Arc::clone(&core), read, hold).await;
-            core.stats.pulled(answer.count);
+            core.stats.given(queue.topic(), &group, answer.count, answer.size());
             owned(answer)
         });
     }
     core.offsets.note_pull(header.consumer_group, header.topic, header.queue_id, answer.next_begin);
-    core.stats.pulled(answer.count);
+    core.stats.given(header.topic, header.consumer_group, answer.count, answer.size());
     out.reply(request, answer.code, Some(answer.status), |writer| write(&answer, writer), &answer.records);
     Handled::Done
 }
