@@ -39,3 +39,20 @@ pub fn append_all(
     }
     Ok(appended)
 }
+
+/// Appends a batch of `count` messages as one record and wakes every pull of the queue: the tags are inside.
+///
+/// # Errors
+/// What the store says; nothing was appended then.
+pub fn append_inner_batch(
+    store: &Store,
+    waiters: &Waiters,
+    queue: &Queue,
+    record: &NewRecord<'_>,
+    count: u16,
+    class: AppendClass,
+) -> Result<Appended, AppendError> {
+    let appended = store.append_inner_batch(queue, record, count, class)?;
+    waiters.wake_all(queue);
+    Ok(appended)
+}

@@ -10,7 +10,7 @@ use tenonmq_protocol::{
     code::ResponseCode,
     message::{RecordView, properties::java_hash},
 };
-use tenonmq_storage::{Entry, FetchLimits, Fetched, Queue};
+use tenonmq_storage::{Entry, FetchLimits, Fetched, Queue, QueueKind};
 
 use crate::{core::Core, error::Refusal};
 
@@ -100,7 +100,10 @@ pub fn not_supported(kind: &str) -> Refusal {
 /// Records of `queue` from the offset `from` on that `filter` lets pass.
 pub fn fetch(core: &Core, queue: &Queue, from: i64, limits: FetchLimits, filter: &Filter) -> Fetched {
     let store = &core.store;
+    let holds_batches = queue.kind() == QueueKind::Batch;
     let entry_passes = |entry: &Entry| match entry.ext_address() {
+        // The tags of a batch are inside; the client takes it apart and compares them.
+        None if holds_batches && entry.tags_code == 0 => true,
         None => filter.passes_entry(entry.tags_code),
         Some(_) => store.tags_code(queue, entry).is_none_or(|code| filter.passes_entry(code)),
     };

@@ -1,26 +1,32 @@
-//! A batch: several messages of one topic and queue, appended in one step, each stored as a message of its own.
+//! A batch: several messages of one topic and queue, appended in one step, each stored as a message of its own, or all
+//! as one record where the topic's queues hold batches (`queue.type=BatchCQ`).
 //!
 //! Rules: `store.md` section 2.6.
 
-use smallvec::SmallVec;
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
 use tenonmq_protocol::{
     code::ResponseCode,
     message::{
-        BatchElement, NewRecord, Properties, batch, body_crc,
-        properties::{names as property, tags_code},
+        BatchElement, NewRecord, Properties, SysFlag, batch, body_crc,
+        properties::{find, names as property, tags_code},
         record::MAX_PROPERTIES,
     },
 };
-use tenonmq_storage::{AppendClass, Appended, Queue};
+use tenonmq_storage::{AppendClass, Appended, Queue, QueueKind};
 
 use super::{
-    Incoming, MessageKey, Receipt, Sending, check_sizes, message_id, properties, validate, waits_for_durability,
+    Incoming, MessageKey, Place, Receipt, Sending, check_sizes, message_id, properties, validate, waits_for_durability,
 };
 use crate::{
     core::{Core, deliver, names, topics::Topic},
     delay,
     error::Refusal,
 };
+
+/// Messages in one inner batch at most: the queue entry counts them in 16 bits with a sign.
+const INNER_MAX: u16 = i16::MAX as u16;
 
 /// Stores the messages of a batch, all or none.
 ///
@@ -37,13 +43,18 @@ pub fn send_batch<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>,
     check_sizes(&config, header, message.body)?;
     let text = header.properties;
     let key = MessageKey::of(text, core.clock.now_ms());
+    let given = find(text, property::UNIQ_KEY);
     let mut properties = Properties::parse(text);
     check_properties(&properties)?;
     delay::wished_level(&properties, &config.messages, &core.clock)?; // refuses what needs the timer
     let waits = waits_for_durability(&properties);
     properties::complete(&mut properties, &config, &who, None);
-    let elements = elements(message.body)?;
-    let stored = sending.batch(&target.topic, queue_id, &elements, &properties)?;
+    let is_inner = given.is_some() && sending.queue(&target.topic, queue_id)?.kind() == QueueKind::Batch;
+    let stored = if is_inner {
+        smallvec![sending.inner_batch(&target.topic, queue_id, &properties)?]
+    } else {
+        sending.batch(&target.topic, queue_id, &elements(message.body)?, &properties)?
+    };
     let (Some(first), Some(last)) = (stored.first(), stored.last()) else {
         return Err(illegal("the batch holds no message".into()));
     };
@@ -52,6 +63,7 @@ pub fn send_batch<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>,
         queue_id,
         queue_offset: first.queue_offset,
         key,
+        inner_batch: given.filter(|_| is_inner),
         ticket: waits.then_some(last.ticket),
         created: target.created.then_some(target.topic),
     })
@@ -66,9 +78,7 @@ impl Sending<'_> {
         of_batch: &Properties<'_>,
     ) -> Result<SmallVec<[Appended; 2]>, Refusal> {
         let core = self.core;
-        let Some(queue) = topic.queue(&core.store, queue_id) else {
-            return Err(Refusal::invalid(format!("request queueId[{queue_id}] is illegal")));
-        };
+        let queue = self.queue(topic, queue_id)?;
         let mut suffix = Vec::new();
         of_batch.encode_into(&mut suffix);
         let texts = texts(elements, &suffix)?;
@@ -91,6 +101,56 @@ impl Sending<'_> {
         let queue: &Queue = queue;
         let items: Vec<_> = records.map(|record| (queue, record, tags_code_of(record.properties))).collect();
         Ok(deliver::append_all(&core.store, &core.waiters, &items, AppendClass::Send)?)
+    }
+}
+
+impl<'a> Sending<'a> {
+    /// Stores the whole batch as one record, as a topic of the queue type BatchCQ keeps it. Consumers take it apart.
+    pub(super) fn inner_batch(
+        &self,
+        topic: &'a Topic,
+        queue_id: i32,
+        properties: &Properties<'_>,
+    ) -> Result<Appended, Refusal> {
+        let core = self.core;
+        let queue = self.queue(topic, queue_id)?;
+        let messages = elements(self.message.body)?.len();
+        let Some(count) = u16::try_from(messages).ok().filter(|count| (1..=INNER_MAX).contains(count)) else {
+            return Err(illegal(format!("a batch holds 1 to {INNER_MAX} messages, not {messages}")));
+        };
+        let sys_flag = self.message.header.sys_flag | properties::topic_flag(topic);
+        let place = Place { topic: &topic.config.topic_name, queue_id, sys_flag };
+        self.put(&place, properties, |record| {
+            deliver::append_inner_batch(&core.store, &core.waiters, queue, record, count, AppendClass::Send)
+        })
+    }
+
+    /// A single message that says of itself that it is a batch; `None` for every other.
+    ///
+    /// # Errors
+    /// 13 as Apache answers: only one of the two signs is there, or the topic keeps no batches.
+    pub(super) fn is_inner_batch(
+        &self,
+        topic: &Topic,
+        queue_id: i32,
+        properties: &Properties<'_>,
+    ) -> Result<bool, Refusal> {
+        let flagged = SysFlag(self.message.header.sys_flag).has(SysFlag::INNER_BATCH);
+        if !flagged && !properties.contains(property::INNER_NUM) {
+            return Ok(false);
+        }
+        if !flagged {
+            return Err(illegal(format!("the property {} comes without its system flag", property::INNER_NUM)));
+        }
+        if self.queue(topic, queue_id)?.kind() != QueueKind::Batch {
+            return Err(illegal(format!("topic [{}] keeps no inner batches", topic.config.topic_name)));
+        }
+        Ok(true)
+    }
+
+    pub(super) fn queue<'t>(&self, topic: &'t Topic, queue_id: i32) -> Result<&'t Arc<Queue>, Refusal> {
+        let queue = topic.queue(&self.core.store, queue_id);
+        queue.ok_or_else(|| Refusal::invalid(format!("request queueId[{queue_id}] is illegal")))
     }
 }
 
@@ -145,5 +205,5 @@ fn texts(elements: &[BatchElement<'_>], of_batch: &[u8]) -> Result<Vec<Vec<u8>>,
 
 fn tags_code_of(text: &[u8]) -> i64 {
     let text = std::str::from_utf8(text).unwrap_or_default(); // checked in `texts`
-    tags_code(tenonmq_protocol::message::properties::find(text, property::TAGS))
+    tags_code(find(text, property::TAGS))
 }

@@ -5,6 +5,8 @@
 //! batch share one append ([`batch`]). Rules: `remoting.md` section 5.1.
 
 mod batch;
+#[cfg(test)]
+mod batch_tests;
 mod properties;
 mod validate;
 
@@ -58,6 +60,8 @@ pub struct Receipt<'a> {
     pub queue_offset: i64,
     /// UNIQ_KEY of the message.
     pub key: MessageKey<'a>,
+    /// Key of a batch that was stored as one record.
+    pub inner_batch: Option<&'a str>,
     /// Durability that the producer waits for, unless it said `WAIT=false`.
     pub ticket: Option<Ticket>,
     /// The topic that this send created; it is registered before the producer is answered.
@@ -110,6 +114,7 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
         queue_id,
         queue_offset: stored.queue_offset,
         key,
+        inner_batch: None,
         ticket: waits.then_some(stored.ticket),
         created,
     })
@@ -146,6 +151,9 @@ impl<'a> Sending<'a> {
         if half::is_half(properties, self.message.header.reconsume_times) {
             return self.half(queue_id, properties); // a delay begins when it is committed
         }
+        if self.is_inner_batch(topic, queue_id, properties)? {
+            return self.inner_batch(topic, queue_id, properties);
+        }
         match level.and_then(|level| self.core.delays.waiting(level)) {
             Some(waiting) if self.may_be_delayed() => self.delayed(&waiting, topic, queue_id, properties),
             _ => self.plain(topic, queue_id, properties),
@@ -174,9 +182,7 @@ impl<'a> Sending<'a> {
 
     fn plain(&self, topic: &Topic, queue_id: i32, properties: &Properties<'_>) -> Result<Appended, Refusal> {
         let core = self.core;
-        let Some(queue) = topic.queue(&core.store, queue_id) else {
-            return Err(Refusal::invalid(format!("request queueId[{queue_id}] is illegal")));
-        };
+        let queue = self.queue(topic, queue_id)?;
         let tags_code = tags_code(properties.get(property::TAGS));
         let sys_flag = self.message.header.sys_flag | properties::topic_flag(topic);
         let place = Place { topic: &topic.config.topic_name, queue_id, sys_flag };

@@ -101,7 +101,7 @@ fn write(config: &Config, receipt: &Receipt<'_>, out: &mut impl FieldSink) {
         queue_id: receipt.queue_id,
         queue_offset: receipt.queue_offset,
         transaction_id: Some(receipt.key.as_str()),
-        batch_unique_id: None,
+        batch_unique_id: receipt.inner_batch,
         recall_handle: None,
         region: Some(&config.identity.region),
         trace_on: Some(if config.messages.trace_on { "true" } else { "false" }),
