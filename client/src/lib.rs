@@ -75,8 +75,9 @@ pub use self::{
     admin::Admin,
     config::{ClientConfig, Compression, Serialization},
     consumer::{
-        BroadcastOffsets, ConsumeFrom, ConsumeOutcome, Filter, MessageListener, PullConsumer, PullConsumerBuilder,
-        PullStatus, Pulled, PushConsumer, PushConsumerBuilder, allocate_averagely,
+        BroadcastOffsets, ConsumeFrom, ConsumeOutcome, Failure, Filter, MessageListener, PullConsumer,
+        PullConsumerBuilder, PullStatus, Pulled, PushConsumer, PushConsumerBuilder, QueueProgress, QueueState, Scope,
+        allocate_averagely,
     },
     error::Error,
     message::Message,

@@ -92,6 +92,11 @@ impl Session {
         self.keys.next(now_ms())
     }
 
+    /// The address of this machine, as it stands in the client id.
+    pub(crate) fn host(&self) -> &str {
+        self.client_id.split('@').next().unwrap_or_default()
+    }
+
     /// A connection to a broker; waits for a reconnect pause, at most `limit`.
     pub(crate) async fn broker(&self, address: &str, limit: Duration) -> Result<Arc<Connection>, Error> {
         let unreachable =

@@ -1,10 +1,10 @@
-//! A peer for unit tests: name server and broker `b` in one, with queues in memory. It remembers what it was asked, and a
+//! Peers for unit tests: a name server and the broker `b`, with queues in memory. It remembers what it was asked, and a
 //! test may answer any request itself, keep silent, or speak first.
 
 #![allow(dead_code)] // a tool box: not every test run needs every tool
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -50,7 +50,7 @@ type Writer = mpsc::UnboundedSender<Command>;
 pub(crate) struct FakeBroker {
     address: String,
     shared: Arc<Shared>,
-    task: tokio::task::JoinHandle<()>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 struct Shared {
@@ -74,19 +74,28 @@ struct Inner {
 impl FakeBroker {
     /// Every topic that does not begin with `%` has `queue_count` queues.
     pub(crate) async fn start(queue_count: i32) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let shared =
-            Arc::new(Shared { inner: Mutex::default(), changed: Notify::new(), queue_count, address: address.clone() });
-        let accepting = Arc::clone(&shared);
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(Arc::clone(&accepting), stream));
-            }
+        let name_server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = name_server.local_addr().unwrap().to_string();
+        let shared = Arc::new(Shared {
+            inner: Mutex::default(),
+            changed: Notify::new(),
+            queue_count,
+            address: broker.local_addr().unwrap().to_string(),
         });
-        Self { address, shared, task }
+        let accept = |listener: TcpListener| {
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(serve(Arc::clone(&shared), stream));
+                }
+            })
+        };
+        let tasks = [accept(name_server), accept(broker)];
+        Self { address, shared, tasks }
     }
 
+    /// The name server's.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
@@ -147,6 +156,11 @@ impl FakeBroker {
             .collect()
     }
 
+    /// All requests, in order.
+    pub(crate) fn all(&self) -> Vec<Command> {
+        self.shared.lock().seen.iter().filter(|command| !command.is_response()).cloned().collect()
+    }
+
     /// What clients answered.
     pub(crate) fn answers(&self) -> Vec<Command> {
         self.shared.lock().seen.iter().filter(|command| command.is_response()).cloned().collect()
@@ -158,7 +172,7 @@ impl FakeBroker {
         self.seen(code)
     }
 
-    /// Waits until a condition holds that changes with requests.
+    /// Waits until a condition holds. It is looked at with every request, and now and then for what changes without one.
     pub(crate) async fn until(&self, condition: impl Fn(&Self) -> bool) {
         let wait = async {
             loop {
@@ -168,7 +182,7 @@ impl FakeBroker {
                 if condition(self) {
                     return;
                 }
-                changed.await;
+                drop(timeout(Duration::from_millis(10), changed).await);
             }
         };
         assert!(timeout(DEADLINE, wait).await.is_ok(), "seen: {:?}", self.codes());
@@ -179,14 +193,19 @@ impl FakeBroker {
         self.shared.lock().writers.retain(|writer| writer.send(request.clone()).is_ok());
     }
 
-    fn codes(&self) -> Vec<RequestCode> {
-        self.shared.lock().seen.iter().map(|command| RequestCode(command.code)).collect()
+    /// How often each code was asked.
+    fn codes(&self) -> BTreeMap<RequestCode, usize> {
+        let mut counts = BTreeMap::new();
+        for command in &self.shared.lock().seen {
+            *counts.entry(RequestCode(command.code)).or_default() += 1;
+        }
+        counts
     }
 }
 
 impl Drop for FakeBroker {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 

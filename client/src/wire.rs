@@ -32,6 +32,10 @@ bare_requests! {
     AckBatch = BATCH_ACK_MESSAGE;
     /// Whether the broker takes a filter; the body has it.
     CheckFilter = CHECK_CLIENT_CONFIG;
+    /// This member wants queues for itself; the body says which.
+    LockQueues = LOCK_BATCH_MQ;
+    /// This member gives queues back; the body says which.
+    UnlockQueues = UNLOCK_BATCH_MQ;
 }
 
 /// Declares sends that have the same fields under another code.

@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::OnceLock, thread};
 
 use tenonmq_client::{Error, Message};
 use tenonmq_tests::{
-    client_suite::{consumers, filters, leases, producers, pulling, requests, support, transactions},
+    client_suite::{consumers, filters, leases, ordered, producers, pulling, requests, support, transactions},
     own_broker::OwnBroker,
 };
 

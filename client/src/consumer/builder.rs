@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{
-    BroadcastOffsets, ConsumeFrom, Filter, MessageListener, PushConsumer, process_queue::FlowLimits, push::start,
-};
+use super::{BroadcastOffsets, ConsumeFrom, Filter, MessageListener, PushConsumer, flow::FlowLimits, push::start};
 use crate::{
     config::{ClientConfig, validate_group},
     error::Error,
@@ -21,9 +19,16 @@ pub(crate) struct PushSettings {
     pub(crate) broadcast: Option<BroadcastOffsets>,
     pub(crate) concurrency: usize,
     pub(crate) batch: i32,
+    /// Of each queue.
     pub(crate) limits: FlowLimits,
+    /// Of all queues together.
+    pub(crate) total: FlowLimits,
+    pub(crate) ordered: bool,
+    /// Before a failed message is tried again in its place.
+    pub(crate) suspend: Duration,
     pub(crate) consume_timeout: Duration,
-    pub(crate) max_reconsume_times: i32,
+    /// `None`: 16, or no limit for ordered consumers.
+    pub(crate) max_reconsume_times: Option<i32>,
     pub(crate) long_poll: Duration,
     pub(crate) commit_interval: Duration,
     pub(crate) rebalance_interval: Duration,
@@ -48,8 +53,11 @@ impl PushConsumerBuilder {
             concurrency: 20,
             batch: 32,
             limits: FlowLimits { messages: 1000, bytes: 100 << 20 },
+            total: FlowLimits::NONE,
+            ordered: false,
+            suspend: Duration::from_secs(1),
             consume_timeout: Duration::from_secs(15 * 60),
-            max_reconsume_times: 16,
+            max_reconsume_times: None,
             long_poll: Duration::from_secs(15),
             commit_interval: Duration::from_secs(5),
             rebalance_interval: Duration::from_secs(20),
@@ -108,15 +116,54 @@ impl<L> PushConsumerBuilder<L> {
         self
     }
 
+    /// Fetched and unfinished messages of all queues together beyond which none is pulled. Default no limit.
+    pub fn total_flow_control(mut self, messages: usize, bytes: usize) -> Self {
+        self.settings.total = FlowLimits { messages: messages.max(1), bytes: bytes.max(1) };
+        self
+    }
+
+    /// Handles the messages of a queue in their order, one at a time, and no queue in two members of the group at once.
+    /// A message that failed is tried again in its place, after [`suspend_time`](Self::suspend_time), and holds its queue
+    /// up; without [`max_reconsume_times`](Self::max_reconsume_times) it does so until it succeeds.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), tenonmq_client::Error> {
+    /// use tenonmq_client::{ConsumeOutcome, PushConsumer, ReceivedMessage};
+    /// let consumer = PushConsumer::builder("127.0.0.1:9876")
+    ///     .group("ledger")
+    ///     .subscribe("bookings", "*")
+    ///     .ordered()
+    ///     .max_reconsume_times(100)
+    ///     .listener(async |booking: ReceivedMessage| {
+    ///         println!("{:?} in queue {}", booking.body(), booking.queue().queue_id);
+    ///         ConsumeOutcome::Done
+    ///     })
+    ///     .connect()
+    ///     .await?;
+    /// # drop(consumer);
+    /// # Ok(()) }
+    /// ```
+    pub fn ordered(mut self) -> Self {
+        self.settings.ordered = true;
+        self
+    }
+
+    /// How long an ordered consumer waits before it tries a failed message again. Default 1 s.
+    pub fn suspend_time(mut self, pause: Duration) -> Self {
+        self.settings.suspend = pause;
+        self
+    }
+
     /// A handler that takes longer is dropped and its message delivered again later. Default 15 minutes.
     pub fn consume_timeout(mut self, timeout: Duration) -> Self {
         self.settings.consume_timeout = timeout;
         self
     }
 
-    /// Deliveries after the first, before a message goes to the group's dead-letter topic. Default 16.
+    /// Deliveries after the first, before a message goes to the group's dead-letter topic. Default 16; for ordered
+    /// consumers no limit.
     pub fn max_reconsume_times(mut self, times: u16) -> Self {
-        self.settings.max_reconsume_times = i32::from(times);
+        self.settings.max_reconsume_times = Some(i32::from(times));
         self
     }
 

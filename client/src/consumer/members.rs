@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tenonmq_protocol::message::queue::MessageQueue;
-use tokio::time::sleep;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
 use tracing::{debug, info, warn};
 
 use super::{
-    ConsumeFrom, allocate_averagely, process_queue::ProcessQueue, pull_loop::pull_until_dropped, push::Member,
-    push::unix_ms, queries,
+    ConsumeFrom, allocate_averagely, lock, ordered::Lane, process_queue::ProcessQueue, pull_loop::pull_until_dropped,
+    push::Member, push::unix_ms, queries,
 };
 use crate::error::Error;
 
@@ -94,52 +97,104 @@ async fn my_share(member: &Member, topic: &str) -> Result<Vec<MessageQueue>, Err
 
 /// Stops the queues of the topic that belong to others now; their progress is saved first.
 async fn give_up_others(member: &Member, topic: &str, mine: &[MessageQueue]) -> bool {
+    member.not_taken.lock().retain(|queue, _| queue.topic != topic || mine.contains(queue));
     let lost: Vec<Arc<ProcessQueue>> = {
         let mut queues = member.queues.lock();
         let gone: Vec<MessageQueue> =
             queues.keys().filter(|queue| queue.topic == topic && !mine.contains(queue)).cloned().collect();
         gone.iter().filter_map(|queue| queues.remove(queue)).collect()
     };
-    for held in &lost {
-        held.dropped.cancel();
-        info!(group = member.settings.group, topic, queue = held.queue.queue_id, "queue given up");
-        if let Err(error) = member.offsets.save_one(&held.queue).await {
-            warn!(topic, queue = held.queue.queue_id, %error, "offset is not saved");
-        }
-        member.offsets.forget(&held.queue);
-    }
+    join_all(lost.iter().map(|held| give_up(member, held))).await;
     !lost.is_empty()
 }
 
-/// Takes queues that are new to this member; `false` when where to begin could not be learned for one.
+async fn give_up(member: &Member, held: &ProcessQueue) {
+    let (topic, queue) = (held.queue.topic.as_str(), held.queue.queue_id);
+    let ended = let_go(member, held).await;
+    info!(group = member.settings.group, topic, queue, "queue given up");
+    if let Err(error) = member.offsets.save_one(&held.queue).await {
+        warn!(topic, queue, %error, "offset is not saved");
+    }
+    member.offsets.forget(&held.queue);
+    if member.needs_locks() {
+        if ended {
+            lock::unlock(member, std::slice::from_ref(&held.queue)).await;
+        } else {
+            warn!(topic, queue, "a handler still runs; the lock is left to run out");
+        }
+    }
+}
+
+/// Stops a queue's tasks. An ordered consumer waits until its handler has ended, at most as long as a shutdown does;
+/// `false` when it has not.
+pub(super) async fn let_go(member: &Member, held: &ProcessQueue) -> bool {
+    held.leaving.cancel();
+    let ended = !member.settings.ordered || timeout(member.settings.drain_timeout, held.handling.lock()).await.is_ok();
+    held.dropped.cancel();
+    ended
+}
+
+/// Takes queues that are new to this member; `false` when one could not be taken yet.
 async fn take_new(member: &Member, mine: Vec<MessageQueue>, taken: &mut Vec<Arc<ProcessQueue>>) -> bool {
     let new: Vec<MessageQueue> = {
         let held = member.queues.lock();
         mine.into_iter().filter(|queue| !held.contains_key(queue)).collect()
     };
-    let starts = join_all(new.iter().map(|queue| first_offset(member, queue))).await;
+    let granted = locked(member, new).await;
+    let starts = granted.into_iter().map(|(queue, granted)| async move {
+        let start = match &granted {
+            Err(reason) => Err(reason.clone()),
+            Ok(_) => first_offset(member, &queue).await.map_err(|e| format!("where to begin is not known: {e}")),
+        };
+        (queue, granted.ok().flatten(), start)
+    });
     let mut complete = true;
-    for (queue, start) in new.into_iter().zip(starts) {
+    for (queue, granted, start) in join_all(starts).await {
+        let (topic, id) = (queue.topic.as_str(), queue.queue_id);
         match start {
             Ok(offset) => {
-                info!(
-                    group = member.settings.group,
-                    topic = queue.topic,
-                    queue = queue.queue_id,
-                    offset,
-                    "queue taken"
-                );
-                let held = Arc::new(ProcessQueue::new(queue.clone(), offset));
+                info!(group = member.settings.group, topic, queue = id, offset, "queue taken");
+                member.not_taken.lock().remove(&queue);
+                let held = hold(member, &queue, offset);
+                if let Some(at) = granted {
+                    held.lock.grant(at);
+                }
                 member.queues.lock().insert(queue, Arc::clone(&held));
                 taken.push(held);
             }
-            Err(error) => {
-                warn!(topic = queue.topic, queue = queue.queue_id, %error, "where to begin is not known");
+            Err(reason) => {
+                warn!(topic, queue = id, reason, "the queue cannot be taken yet");
+                member.not_taken.lock().insert(queue, reason);
                 complete = false;
             }
         }
     }
     complete
+}
+
+/// The queues with when their lock was asked for, if they need one, or why it was not granted.
+async fn locked(member: &Member, queues: Vec<MessageQueue>) -> Vec<(MessageQueue, Result<Option<Instant>, String>)> {
+    if !member.needs_locks() {
+        return queues.into_iter().map(|queue| (queue, Ok(None))).collect();
+    }
+    let answers = lock::lock(member, queues).await.into_iter();
+    answers.map(|(queue, answer)| (queue, answer.map(Some).map_err(|denied| denied.to_string()))).collect()
+}
+
+/// A queue with what its messages need.
+fn hold(member: &Member, queue: &MessageQueue, offset: i64) -> Arc<ProcessQueue> {
+    let (lane, messages) = match member.settings.ordered {
+        true => {
+            let (lane, messages) = mpsc::unbounded_channel();
+            (Some(lane), Some(messages))
+        }
+        false => (None, None),
+    };
+    let held = Arc::new(ProcessQueue::new(queue.clone(), offset, Arc::clone(&member.budget), lane));
+    if let Some(messages) = messages {
+        drop(member.lanes.send(Lane { held: Arc::clone(&held), messages })); // stopping: nothing is handled any more
+    }
+    held
 }
 
 /// The group's offset, or, in a queue that it never consumed, the one that its setting asks for.

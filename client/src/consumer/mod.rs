@@ -5,13 +5,23 @@
 
 mod builder;
 mod dispatch;
+mod failure;
 mod fetch;
 mod filter_check;
+mod flow;
+#[cfg(test)]
+mod flow_tests;
 mod listener;
+mod lock;
 mod members;
 mod offset;
 mod operators;
+mod ordered;
+#[cfg(test)]
+mod ordered_tests;
+mod pause;
 mod process_queue;
+mod progress;
 mod pull;
 mod pull_loop;
 mod push;
@@ -23,9 +33,12 @@ mod subscription;
 
 pub use self::{
     builder::PushConsumerBuilder,
+    failure::Failure,
     fetch::PullStatus,
     listener::{ConsumeOutcome, MessageListener},
     offset::BroadcastOffsets,
+    pause::Scope,
+    progress::{QueueProgress, QueueState},
     pull::{PullConsumer, PullConsumerBuilder, Pulled},
     push::PushConsumer,
     rebalance::allocate_averagely,

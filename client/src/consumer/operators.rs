@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::{
     ConsumeOutcome, MessageListener,
     dispatch::{Ended, run_listener},
-    members::move_offset,
+    members::{let_go, move_offset},
     push::Member,
 };
 use crate::{error::Error, received::decode_records, session::from_json, transport::Connection};
@@ -78,7 +78,7 @@ async fn reset(member: &Member, order: &Command) -> Result<(), Error> {
         let held = member.queues.lock().get(&queue).cloned();
         if let Some(held) = held {
             info!(group = member.settings.group, topic = queue.topic, queue = queue.queue_id, offset, "offset reset");
-            held.dropped.cancel();
+            let_go(member, &held).await;
             move_offset(member, &queue, offset).await;
             member.queues.lock().remove(&queue);
         }
@@ -108,13 +108,16 @@ fn running_info(member: &Member) -> ConsumerRunningInfo {
             cached_msg_size_in_mi_b: (cached.bytes >> 20) as i32,
             commit_offset: member.offsets.get(&held.queue).unwrap_or(-1),
             droped: held.dropped.is_cancelled(),
+            last_consume_timestamp: held.vitals.last_handled_ms(),
+            last_pull_timestamp: held.vitals.last_pull_ms(),
+            locked: member.needs_locks() && held.lock.is_held(),
             ..ProcessQueueInfo::default()
         }
     };
     let properties = [
         ("PROP_NAMESERVER_ADDR", member.session.config.name_servers.join(";")),
         ("PROP_THREADPOOL_CORE_SIZE", settings.concurrency.to_string()),
-        ("PROP_CONSUMEORDERLY", "false".to_owned()),
+        ("PROP_CONSUMEORDERLY", settings.ordered.to_string()),
         ("PROP_CONSUME_TYPE", "CONSUME_PASSIVELY".to_owned()),
         ("PROP_CLIENT_VERSION", "V5_3_3".to_owned()),
         ("PROP_CONSUMER_START_TIMESTAMP", member.started_ms.to_string()),
@@ -139,11 +142,13 @@ async fn consume_directly<L: MessageListener>(
     let (consume_result, remark) = match run_listener(member, listener, &message).await {
         Ended::With(ConsumeOutcome::Done) => (ConsumeResult::Success, None),
         Ended::With(_) => (ConsumeResult::Later, None),
-        Ended::Panicked => (ConsumeResult::ThrowException, Some("the handler panicked".to_owned())),
+        Ended::Panicked(text) => (ConsumeResult::ThrowException, Some(format!("the handler panicked: {text}"))),
         Ended::TimedOut => (ConsumeResult::Later, Some("the handler took too long".to_owned())),
     };
     let spent_time_mills = begun.elapsed().as_millis() as i64;
-    let result = ConsumeDirectlyResult { consume_result, remark, spent_time_mills, ..ConsumeDirectlyResult::default() };
+    let order = member.settings.ordered;
+    let result =
+        ConsumeDirectlyResult { consume_result, order, remark, spent_time_mills, ..ConsumeDirectlyResult::default() };
     Ok(json::to_vec(&result))
 }
 

@@ -4,17 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
 use tenonmq_protocol::message::queue::MessageQueue;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::{
+    flow::{Budget, FlowLimits},
+    lock::QueueLock,
+    progress::Vitals,
+};
 use crate::received::ReceivedMessage;
-
-/// Limits on what is fetched ahead of the application, for each queue.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FlowLimits {
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-}
 
 /// Messages in flight by offset.
 ///
@@ -24,8 +22,19 @@ pub(crate) struct ProcessQueue {
     pub(crate) queue: Arc<MessageQueue>,
     /// Cancelled when the queue belongs to somebody else: nothing of it is committed any more.
     pub(crate) dropped: CancellationToken,
+    /// Cancelled when no further message of it shall be begun; what is being handled is still this member's.
+    pub(crate) leaving: CancellationToken,
+    /// Where an ordered consumer's messages go, one by one.
+    pub(crate) lane: Option<mpsc::UnboundedSender<ReceivedMessage>>,
+    /// Held while an ordered consumer's handler runs and its outcome is settled.
+    pub(crate) handling: tokio::sync::Mutex<()>,
+    /// The group's lock on the queue, as an ordered consumer knows it.
+    pub(crate) lock: QueueLock,
+    /// What operators want to know of it.
+    pub(crate) vitals: Vitals,
     state: Mutex<State>,
     freed: Notify,
+    budget: Arc<Budget>,
 }
 
 /// How much of a queue is in flight; offsets are 0 when nothing is.
@@ -44,34 +53,50 @@ struct State {
 }
 
 impl ProcessQueue {
-    pub(crate) fn new(queue: MessageQueue, next: i64) -> Self {
+    pub(crate) fn new(
+        queue: MessageQueue,
+        next: i64,
+        budget: Arc<Budget>,
+        lane: Option<mpsc::UnboundedSender<ReceivedMessage>>,
+    ) -> Self {
         let state = State { in_flight: BTreeMap::new(), bytes: 0, next };
+        let dropped = CancellationToken::new();
         Self {
             queue: Arc::new(queue),
-            dropped: CancellationToken::new(),
+            leaving: dropped.child_token(),
+            dropped,
+            lane,
+            handling: tokio::sync::Mutex::default(),
+            lock: QueueLock::default(),
+            vitals: Vitals::default(),
             state: Mutex::new(state),
             freed: Notify::new(),
+            budget,
         }
     }
 
     /// Takes fetched messages in; the next pull begins at `next`.
     pub(crate) fn add(&self, messages: &[ReceivedMessage], next: i64) {
         let mut state = self.state.lock();
+        let before = (state.in_flight.len(), state.bytes);
         for message in messages {
             if state.in_flight.insert(message.queue_offset(), message.inner.stored_len).is_none() {
                 state.bytes += message.inner.stored_len;
             }
         }
+        self.budget.take(state.in_flight.len() - before.0, state.bytes - before.1);
         state.next = state.next.max(next);
     }
 
     /// Marks one message as done and returns what may be committed now.
     pub(crate) fn finish(&self, offset: i64) -> i64 {
         let mut state = self.state.lock();
-        if let Some(len) = state.in_flight.remove(&offset) {
-            state.bytes -= len;
-        }
+        let freed = state.in_flight.remove(&offset);
+        state.bytes -= freed.unwrap_or_default();
         drop(state);
+        if let Some(len) = freed {
+            self.budget.give_back(1, len);
+        }
         self.freed.notify_one();
         self.safe_offset()
     }
@@ -97,16 +122,35 @@ impl ProcessQueue {
         self.state.lock().next
     }
 
-    /// Waits until less than the limits is in flight.
+    /// Waits until less than the limits is in flight, here and in the whole consumer.
     pub(crate) async fn room(&self, limits: FlowLimits) {
-        while self.is_full(limits) {
-            self.freed.notified().await;
+        loop {
+            while self.is_full(limits) {
+                self.freed.notified().await;
+            }
+            self.budget.room().await;
+            if !self.is_full(limits) {
+                return;
+            }
         }
+    }
+
+    /// Whether the next pull has to wait for handlers.
+    pub(crate) fn must_wait(&self, limits: FlowLimits) -> bool {
+        self.is_full(limits) || self.budget.is_spent()
     }
 
     fn is_full(&self, limits: FlowLimits) -> bool {
         let state = self.state.lock();
         state.in_flight.len() >= limits.messages || state.bytes >= limits.bytes
+    }
+}
+
+/// What is in flight of a queue that was given up counts until its last handler has ended.
+impl Drop for ProcessQueue {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        self.budget.give_back(state.in_flight.len(), state.bytes);
     }
 }
 
@@ -141,7 +185,25 @@ mod tests {
     }
 
     fn queue() -> ProcessQueue {
-        ProcessQueue::new(MessageQueue::new("T", "b", 0), 10)
+        queue_within(Arc::new(Budget::new(FlowLimits::NONE)))
+    }
+
+    fn queue_within(budget: Arc<Budget>) -> ProcessQueue {
+        ProcessQueue::new(MessageQueue::new("T", "b", 0), 10, budget, None)
+    }
+
+    #[test]
+    fn a_queue_waits_for_the_others_when_the_consumer_holds_enough() {
+        let budget = Arc::new(Budget::new(FlowLimits { messages: 2, bytes: 1000 }));
+        let (one, two) = (queue_within(Arc::clone(&budget)), queue_within(budget));
+        one.add(&[message(10, 60), message(11, 50)], 12);
+        assert!(two.room(FlowLimits::NONE).now_or_never().is_none());
+        one.finish(10);
+        assert!(two.room(FlowLimits::NONE).now_or_never().is_some());
+        two.add(&[message(10, 60)], 11);
+        assert!(two.must_wait(FlowLimits::NONE));
+        drop(one);
+        assert!(!two.must_wait(FlowLimits::NONE));
     }
 
     #[test]

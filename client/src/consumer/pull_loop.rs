@@ -10,7 +10,7 @@ use super::{
     Filter,
     dispatch::Delivery,
     fetch::{Fetch, Fetched, PullStatus, fetch},
-    members::move_offset,
+    members::{let_go, move_offset},
     process_queue::ProcessQueue,
     push::Member,
 };
@@ -34,16 +34,19 @@ pub(super) async fn pull_until_dropped(member: Arc<Member>, held: Arc<ProcessQue
 async fn pull_for_ever(member: &Arc<Member>, held: &Arc<ProcessQueue>) {
     let mut broker_id = MASTER_ID;
     loop {
+        member.pauses.lifted(&held.queue).await;
         held.room(member.settings.limits).await;
         let fetched = match pull_once(member, held, broker_id).await {
             Ok(fetched) => fetched,
             Err(error) => {
                 broker_id = MASTER_ID;
+                held.vitals.failed(error.to_string());
                 pause_after(&error, held).await;
                 continue;
             }
         };
         broker_id = fetched.suggested;
+        held.vitals.pulled(fetched.max);
         match fetched.status {
             PullStatus::Found => take_in(member, held, &fetched),
             PullStatus::Empty | PullStatus::NoneMatched => pass(member, held, &[], fetched.next),
@@ -85,8 +88,11 @@ fn take_in(member: &Arc<Member>, held: &Arc<ProcessQueue>, fetched: &Fetched) {
     }
     pass(member, held, &messages, fetched.next);
     for message in messages {
-        // the receiver lives until the consumer stops
-        drop(member.deliveries.send(Delivery { held: Arc::clone(held), message }));
+        // whoever receives lives until the consumer stops, or until the queue is dropped
+        match &held.lane {
+            Some(lane) => drop(lane.send(message)),
+            None => drop(member.deliveries.send(Delivery { held: Arc::clone(held), message })),
+        }
     }
 }
 
@@ -101,7 +107,7 @@ fn pass(member: &Member, held: &ProcessQueue, messages: &[ReceivedMessage], next
 /// The queue is given up and taken again at the offset that the broker named.
 async fn start_over(member: &Member, held: &ProcessQueue, next: i64) {
     info!(topic = held.queue.topic, queue = held.queue.queue_id, from = held.next(), to = next, "offset moved");
-    held.dropped.cancel();
+    let_go(member, held).await;
     move_offset(member, &held.queue, next).await;
     member.queues.lock().remove(&*held.queue);
     member.rebalance.notify_one();

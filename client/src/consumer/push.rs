@@ -1,6 +1,10 @@
 //! A member of a consumer group that is handed its messages.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -16,14 +20,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    ConsumeFrom, Filter, MessageListener, PushConsumerBuilder,
+    ConsumeFrom, Filter, MessageListener, PushConsumerBuilder, QueueProgress, Scope,
     builder::PushSettings,
     dispatch::{Delivery, dispatch},
     filter_check::check_filters,
-    members,
+    flow::Budget,
+    lock, members,
     offset::OffsetStore,
     operators::{self, ORDER_QUEUE},
+    ordered::{Lane, open_lanes},
+    pause::Pauses,
     process_queue::ProcessQueue,
+    progress,
     role::{ConsumerRole, Subscription, Subscriptions},
 };
 use crate::{
@@ -63,7 +71,14 @@ pub(crate) struct Member {
     pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) offsets: OffsetStore,
     pub(crate) queues: Mutex<HashMap<MessageQueue, Arc<ProcessQueue>>>,
+    /// Queues that fall to this member and could not be taken, with why.
+    pub(crate) not_taken: Mutex<BTreeMap<MessageQueue, String>>,
     pub(crate) rebalance: Arc<Notify>,
+    pub(crate) pauses: Pauses,
+    /// What all queues hold together.
+    pub(crate) budget: Arc<Budget>,
+    /// Where an ordered consumer's queues get their task.
+    pub(crate) lanes: mpsc::UnboundedSender<Lane>,
     /// Fetched messages on their way to the listener; the flow limits of the queues bound it.
     pub(crate) deliveries: mpsc::UnboundedSender<Delivery>,
     /// One permit for each message that may be handled at the same time.
@@ -77,6 +92,16 @@ pub(crate) struct Member {
 impl Member {
     pub(crate) fn is_broadcast(&self) -> bool {
         self.settings.broadcast.is_some()
+    }
+
+    /// Whether a queue is only handled under the group's lock.
+    pub(crate) fn needs_locks(&self) -> bool {
+        self.settings.ordered && !self.is_broadcast()
+    }
+
+    /// Deliveries after the first.
+    pub(crate) fn max_reconsume_times(&self) -> i32 {
+        self.settings.max_reconsume_times.unwrap_or(if self.settings.ordered { i32::MAX } else { 16 })
     }
 
     pub(crate) fn retry_topic(&self) -> String {
@@ -93,6 +118,11 @@ impl PushConsumer {
     /// Starts building a consumer for the given name servers (`host:port;host:port`) or [`ClientConfig`].
     pub fn builder(client: impl Into<ClientConfig>) -> PushConsumerBuilder {
         PushConsumerBuilder::new(client.into())
+    }
+
+    #[cfg(test)]
+    pub(super) fn member(&self) -> &Member {
+        &self.member
     }
 
     /// The queues that this member consumes now, sorted.
@@ -112,6 +142,39 @@ impl PushConsumer {
         &self.member.session.client_id
     }
 
+    /// Starts no further handler and no further pull for this, until it is [resumed](Self::resume). Handlers that run
+    /// go on; queues stay this member's. What is paused twice is paused once.
+    ///
+    /// ```no_run
+    /// # async fn example(consumer: tenonmq_client::PushConsumer) {
+    /// use tenonmq_client::Scope;
+    /// consumer.pause("paid"); // a topic
+    /// consumer.pause(Scope::Consumer);
+    /// consumer.resume(Scope::Consumer);
+    /// for queue in consumer.progress() {
+    ///     println!("{:?}: {:?}, {} behind", queue.queue, queue.state, queue.lag());
+    /// }
+    /// # }
+    /// ```
+    pub fn pause(&self, scope: impl Into<Scope>) {
+        self.member.pauses.add(scope.into());
+    }
+
+    /// Ends a [pause](Self::pause) of exactly this.
+    pub fn resume(&self, scope: impl Into<Scope>) {
+        self.member.pauses.lift(&scope.into());
+    }
+
+    /// What is paused, sorted.
+    pub fn paused(&self) -> Vec<Scope> {
+        self.member.pauses.list()
+    }
+
+    /// How far each queue of this member has come, and what it is doing or waiting for, sorted. Asks nobody.
+    pub fn progress(&self) -> Vec<QueueProgress> {
+        progress::of(&self.member)
+    }
+
     /// Saves progress now instead of at the next interval.
     pub async fn commit(&self) {
         self.member.offsets.save().await;
@@ -123,11 +186,15 @@ impl PushConsumer {
         let member = &self.member;
         member.stopping.cancel();
         let all = u32::try_from(member.settings.concurrency).unwrap_or(u32::MAX);
-        match timeout(member.settings.drain_timeout, member.permits.acquire_many(all)).await {
-            Ok(_) => {}
-            Err(_) => warn!(group = self.group(), "shutdown does not wait longer for handlers"),
+        let drained = timeout(member.settings.drain_timeout, member.permits.acquire_many(all)).await.is_ok();
+        if !drained {
+            warn!(group = self.group(), "shutdown does not wait longer for handlers");
         }
         member.offsets.save().await;
+        if member.needs_locks() && drained {
+            // after the offsets, so that the next owner begins behind what is done
+            lock::unlock(member, &self.assignment()).await;
+        }
         member.session.stop().await;
         info!(group = self.group(), "consumer stopped");
     }
@@ -166,6 +233,8 @@ pub(super) async fn start<L: MessageListener>(
         None => OffsetStore::remote(Arc::clone(&session), &settings.group),
     };
     let (deliveries, fetched) = mpsc::unbounded_channel();
+    let (lanes, opened) = mpsc::unbounded_channel();
+    let budget = Arc::new(Budget::new(settings.total));
     let member = Arc::new(Member {
         permits: Arc::new(Semaphore::new(settings.concurrency)),
         session,
@@ -173,7 +242,11 @@ pub(super) async fn start<L: MessageListener>(
         subscriptions,
         offsets,
         queues: Mutex::default(),
+        not_taken: Mutex::default(),
         rebalance,
+        pauses: Pauses::default(),
+        budget,
+        lanes,
         deliveries,
         started_ms: now_ms(),
         stopping: CancellationToken::new(),
@@ -181,7 +254,14 @@ pub(super) async fn start<L: MessageListener>(
     let consumer = PushConsumer { member: Arc::clone(&member) };
     members::join(&member).await;
     tokio::spawn(operators::serve(Arc::clone(&member), Arc::clone(&listener), ordered));
-    tokio::spawn(dispatch(Arc::clone(&member), listener, fetched));
+    if member.settings.ordered {
+        tokio::spawn(open_lanes(Arc::clone(&member), listener, opened));
+    } else {
+        tokio::spawn(dispatch(Arc::clone(&member), listener, fetched));
+    }
+    if member.needs_locks() {
+        tokio::spawn(lock::keep_locked(Arc::clone(&member)));
+    }
     tokio::spawn(members::keep_balanced(Arc::clone(&member)));
     tokio::spawn(save_periodically(member));
     Ok(consumer)

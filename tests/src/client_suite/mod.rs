@@ -8,6 +8,7 @@ pub mod consumers;
 pub mod fake;
 pub mod filters;
 pub mod leases;
+pub mod ordered;
 pub mod producers;
 pub mod pulling;
 pub mod requests;
@@ -47,6 +48,11 @@ macro_rules! for_each_client_scenario {
             pulling::an_offset_out_of_range_is_moved,
             pulling::a_pull_waits_for_a_message,
             pulling::an_unknown_topic_has_no_queues,
+            ordered::messages_of_a_queue_are_handled_in_their_order,
+            ordered::an_ordered_message_is_given_up_after_its_last_try,
+            ordered::order_is_kept_when_queues_change_hands,
+            requests::a_request_gets_its_own_reply,
+            requests::a_request_without_a_reply_ends_in_time,
             transactions::a_committed_message_becomes_visible,
             transactions::a_rolled_back_message_never_does,
             transactions::an_unknown_outcome_is_asked_for,
@@ -62,8 +68,6 @@ macro_rules! for_each_later_client_scenario {
     ($with:ident) => {
         $with! {
             producers::a_recalled_message_does_not_arrive,
-            requests::a_request_gets_its_own_reply,
-            requests::a_request_without_a_reply_ends_in_time,
             filters::an_sql_expression_chooses_by_properties,
             filters::an_expression_that_does_not_parse_is_an_error,
             leases::leased_messages_go_to_one_member_of_the_group,
