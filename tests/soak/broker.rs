@@ -118,7 +118,7 @@ fn says_ready(out: ChildStdout) -> bool {
     thread::spawn(move || {
         for line in BufReader::new(out).lines().map_while(Result::ok) {
             if line.starts_with("ready") {
-                drop(tell.send(())); // nobody waits after the first time
+                let _ = tell.send(()); // nobody waits any more when it took too long
             }
         }
     });

@@ -18,7 +18,7 @@ use crate::{
     Failure, Scene,
     ledger::{Disturbance, Fate, Kind},
     names,
-    producers::Task,
+    producers::{Task, What},
 };
 
 /// Deliveries after the first, before a message of the workers is a dead letter.
@@ -35,7 +35,8 @@ pub(crate) fn start(scene: &Scene) -> Vec<Task> {
     }
     let ordered = scene.clone();
     tasks.push(tokio::spawn(async move { read_in_order(ordered).await }));
-    for number in [11, 12] {
+    let leasers: &[u64] = if scene.without.contains(&What::Leased) { &[] } else { &[11, 12] };
+    for &number in leasers {
         let scene = scene.clone();
         tasks.push(tokio::spawn(async move { lease(scene, number).await }));
     }

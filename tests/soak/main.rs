@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use broker::BrokerProcess;
 use ledger::{Disturbance, Ledger};
+use producers::What;
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -65,6 +66,9 @@ struct Cli {
     /// Messages a second of each producer.
     #[arg(long, default_value_t = 100)]
     rate: u32,
+    /// Leaves some messages out, to look closer at the others.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    without: Vec<What>,
 }
 
 /// The topics and groups of a run; the directory is new, so that they need no unique names.
@@ -86,6 +90,7 @@ pub(crate) struct Scene {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) seed: u64,
     pub(crate) pause: Duration,
+    pub(crate) without: Vec<What>,
     /// Producers end.
     pub(crate) sent_enough: CancellationToken,
     /// Consumers restart no more.
@@ -133,6 +138,7 @@ async fn run(cli: Cli) -> Result<bool, Failure> {
         ledger: Arc::new(Ledger::default()),
         seed,
         pause: Duration::from_secs(1) / cli.rate.max(1),
+        without: cli.without,
         sent_enough: CancellationToken::new(),
         calm: CancellationToken::new(),
         over: CancellationToken::new(),

@@ -25,7 +25,10 @@ pub(crate) type Task = JoinHandle<Result<(), Failure>>;
 /// The senders, which end when enough is sent, and the one that goes on to answer checks.
 pub(crate) async fn start(scene: &Scene) -> Result<(Vec<Task>, Task), Failure> {
     let mut tasks = Vec::new();
-    for (number, what) in [What::Plain, What::Ordered, What::Timed, What::Leased].into_iter().enumerate() {
+    for (number, what) in What::ALL.into_iter().enumerate() {
+        if scene.without.contains(&what) {
+            continue;
+        }
         // No retries inside the client, so that every send is in the ledger.
         let group = format!("producers-{number}");
         let builder = Producer::builder(scene.name_server.as_str()).group(group).send_timeout(SEND_TIMEOUT).retries(0);
@@ -41,12 +44,17 @@ pub(crate) async fn start(scene: &Scene) -> Result<(Vec<Task>, Task), Failure> {
     Ok((tasks, payer))
 }
 
-#[derive(Clone, Copy)]
-enum What {
+/// What the ordinary producers send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum What {
     Plain,
     Ordered,
     Timed,
     Leased,
+}
+
+impl What {
+    const ALL: [Self; 4] = [Self::Plain, Self::Ordered, Self::Timed, Self::Leased];
 }
 
 async fn send(scene: Scene, producer: Producer, what: What, mut choices: StdRng) -> Result<(), Failure> {
@@ -99,6 +107,7 @@ async fn until_stored(
     message: impl Fn(String) -> Message,
 ) -> Result<(), Failure> {
     let name = scene.ledger.open_entry(kind);
+    let mut last = None;
     for _ in 0..MOST_SENDS {
         scene.ledger.sends(&name);
         let message = message(name.clone());
@@ -111,11 +120,12 @@ async fn until_stored(
                 scene.ledger.stored(&name);
                 return Ok(());
             }
-            Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) if error.is_retryable() => last = Some(error),
             Err(error) => return Err(format!("a send that can never succeed: {error}").into()),
         }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Err(format!("{name} ({kind:?}) was not stored in {MOST_SENDS} sends").into())
+    Err(format!("{name} ({kind:?}) was not stored in {MOST_SENDS} sends, the last error is {last:?}").into())
 }
 
 async fn pay(scene: Scene, producer: TransactionProducer<Payments>, mut choices: StdRng) -> Result<(), Failure> {
