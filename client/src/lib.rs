@@ -43,7 +43,7 @@
 //!
 //! * A send that returned `Ok` is stored as safely as [`SendReceipt::status`] says. One that returned a
 //!   [retryable](Error::is_retryable) error may be stored too.
-//! * A message reaches every group at least once. Dedupe by [`ReceivedMessage::id`].
+//! * A message reaches every group at least once. Dedupe by [`ReceivedMessage::id`], for example with [`Deduped`].
 //! * The outcome of a transaction is never guessed: whatever is not decided is left to the check.
 //!
 //! # Inside
@@ -55,6 +55,8 @@
 mod admin;
 mod config;
 mod consumer;
+pub mod dead_letters;
+mod dedupe;
 mod error;
 mod identity;
 mod message;
@@ -79,6 +81,7 @@ pub use self::{
         PullConsumerBuilder, PullStatus, Pulled, PushConsumer, PushConsumerBuilder, QueueProgress, QueueState, Scope,
         allocate_averagely,
     },
+    dedupe::{Claim, Deduped, Deduplicator, RecentIds},
     error::Error,
     message::Message,
     pop::{PoppedMessage, SimpleConsumer, SimpleConsumerBuilder},

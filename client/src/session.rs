@@ -19,7 +19,10 @@ use tenonmq_protocol::{
     header::{GetRoute, RequestHeader, UnregisterClient},
     message::{UniqueKeyGenerator, id::UniqueKey},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -55,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) routes: Routes,
     pub(crate) closing: CancellationToken,
     pool: Pool,
+    /// Told when a broker did not answer in time.
+    suspect: Arc<Notify>,
     role: Arc<dyn Role>,
     keys: UniqueKeyGenerator,
     name_server: AtomicUsize,
@@ -68,7 +73,12 @@ impl Session {
         let session = Self::detached(config, role);
         session.reach_a_name_server().await?;
         tokio::spawn(refresh_routes(Arc::downgrade(&session), session.closing.clone(), session.config.route_refresh));
-        tokio::spawn(beat(Arc::downgrade(&session), session.closing.clone(), session.config.heartbeat_interval));
+        tokio::spawn(beat(
+            Arc::downgrade(&session),
+            session.closing.clone(),
+            Arc::clone(&session.suspect),
+            session.config.heartbeat_interval,
+        ));
         Ok(session)
     }
 
@@ -80,6 +90,7 @@ impl Session {
             client_id: identity.client_id,
             routes: Routes::default(),
             closing: CancellationToken::new(),
+            suspect: Arc::default(),
             role,
             keys: identity.keys,
             name_server: AtomicUsize::new(0),
@@ -121,8 +132,12 @@ impl Session {
         let connection = self.broker(address, limit).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let answered = connection.call(header, body, left, decode).await;
-        if let Err(Error::Refused { code: ResponseCode::GO_AWAY, .. }) = answered {
-            connection.close(); // the peer is shutting down: the next attempt connects anew
+        match answered {
+            // the peer is shutting down: the next attempt connects anew
+            Err(Error::Refused { code: ResponseCode::GO_AWAY, .. }) => connection.close(),
+            // slow, or gone without a word: a heartbeat tells, and closes the connection if it is not answered either
+            Err(Error::Timeout { .. }) => self.suspect.notify_one(),
+            _ => {}
         }
         answered
     }
@@ -348,10 +363,10 @@ async fn refresh_routes(session: Weak<Session>, closing: CancellationToken, peri
     }
 }
 
-async fn beat(session: Weak<Session>, closing: CancellationToken, period: Duration) {
+async fn beat(session: Weak<Session>, closing: CancellationToken, suspect: Arc<Notify>, period: Duration) {
     let mut ticks = ticker(period);
     loop {
-        tokio::select! { _ = ticks.tick() => {} () = closing.cancelled() => return }
+        tokio::select! { _ = ticks.tick() => {} () = suspect.notified() => {} () = closing.cancelled() => return }
         let Some(session) = session.upgrade() else { return };
         session.heartbeat().await;
     }

@@ -68,6 +68,7 @@ struct Inner {
     locks: HashMap<(String, i32), String>,
     seen: Vec<Command>,
     writers: Vec<Writer>,
+    connections: usize,
     script: Option<Script>,
 }
 
@@ -134,6 +135,11 @@ impl FakeBroker {
 
     pub(crate) fn lock_owner(&self, topic: &str, queue: i32) -> Option<String> {
         self.shared.lock().locks.get(&(topic.to_owned(), queue)).cloned()
+    }
+
+    /// Connections that are open, to the name server and to the broker.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.lock().connections
     }
 
     /// Adds a member to every group.
@@ -250,6 +256,8 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) -> Option<()> {
     let (mut read, mut write) = stream.into_split();
     let (writer, mut outgoing) = mpsc::unbounded_channel::<Command>();
     shared.lock().writers.push(writer.clone());
+    shared.lock().connections += 1;
+    let _gone = Counted(Arc::clone(&shared));
     tokio::spawn(async move {
         while let Some(command) = outgoing.recv().await {
             let mut out = BytesMut::new();
@@ -290,6 +298,15 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) -> Option<()> {
         if read.read_buf(&mut buffer).await.ok()? == 0 {
             return None;
         }
+    }
+}
+
+/// A connection that is open.
+struct Counted(Arc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.lock().connections -= 1;
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct PushSettings {
     /// Of all queues together.
     pub(crate) total: FlowLimits,
     pub(crate) ordered: bool,
+    /// Whether to stay out of a group whose members have other filters.
+    pub(crate) strict: bool,
     /// Before a failed message is tried again in its place.
     pub(crate) suspend: Duration,
     pub(crate) consume_timeout: Duration,
@@ -55,6 +57,7 @@ impl PushConsumerBuilder {
             limits: FlowLimits { messages: 1000, bytes: 100 << 20 },
             total: FlowLimits::NONE,
             ordered: false,
+            strict: false,
             suspend: Duration::from_secs(1),
             consume_timeout: Duration::from_secs(15 * 60),
             max_reconsume_times: None,
@@ -83,6 +86,14 @@ impl<L> PushConsumerBuilder<L> {
     /// Adds a topic. The filter is a [`Filter`], or text: `"*"` for all, `"a || b"` for messages with one of these tags.
     pub fn subscribe(mut self, topic: impl Into<String>, filter: impl Into<Filter>) -> Self {
         self.settings.subscriptions.insert(topic.into(), filter.into());
+        self
+    }
+
+    /// Refuses to [`connect`](Self::connect) while members of the group subscribe to a topic with another filter, which
+    /// would lose messages for both. Without this the difference is only logged, because groups pass through it when
+    /// their filter is changed member by member.
+    pub fn strict_subscriptions(mut self) -> Self {
+        self.settings.strict = true;
         self
     }
 

@@ -9,8 +9,8 @@ use tenonmq_protocol::{
 use tokio::sync::mpsc;
 
 use crate::{
-    ConsumeFrom, ConsumeOutcome, Failure, MessageQueue, PushConsumer, PushConsumerBuilder, QueueProgress, QueueState,
-    ReceivedMessage, Scope,
+    ConsumeFrom, ConsumeOutcome, Error, Failure, MessageQueue, PushConsumer, PushConsumerBuilder, QueueProgress,
+    QueueState, ReceivedMessage, Scope,
     testing::{BROKER, FakeBroker, Say, refuse},
 };
 
@@ -207,4 +207,28 @@ async fn thread_clients_1323_a_shutdown_does_not_wait_for_open_polls() {
     fake.saw(RequestCode::PULL_MESSAGE, 3).await;
     consumer.shutdown().await; // would take the hour
     assert_eq!(fake.seen(RequestCode::UNREGISTER_CLIENT).len(), 1);
+}
+
+/// #2836, #2954, #7717: members with different tags lost each other's messages, and nobody said so.
+#[tokio::test]
+async fn thread_2836_a_member_with_other_tags_may_be_kept_out_of_its_group() {
+    let fake = FakeBroker::start(1).await;
+    let theirs = r#"{"connectionSet":[{"clientAddr":"1.2.3.4:5","clientId":"other","language":"JAVA","version":479}],
+        "subscriptionTable":{"T":{"topic":"T","subString":"b || a","expressionType":"TAG"}}}"#;
+    fake.script(move |request| match RequestCode(request.code) {
+        RequestCode::GET_CONSUMER_CONNECTION_LIST => {
+            Say::This(Command::response(ResponseCode::SUCCESS, 0).with_body(theirs))
+        }
+        _ => Say::Usual,
+    });
+    let with = |filter: &str, strict: bool| {
+        let builder = consumer(&fake).subscribe("T", filter);
+        let builder = if strict { builder.strict_subscriptions() } else { builder };
+        builder.listener(telling(ConsumeOutcome::Done).0).connect()
+    };
+    let refused = with("a || c", true).await;
+    assert!(matches!(&refused, Err(Error::Config(text)) if text.contains("b || a")), "{:?}", refused.err());
+    assert!(fake.seen(RequestCode::HEART_BEAT).is_empty() || fake.seen(RequestCode::PULL_MESSAGE).is_empty());
+    assert!(with("a||b", true).await.is_ok(), "the same tags in another order");
+    assert!(with("a || c", false).await.is_ok(), "only logged");
 }

@@ -4,6 +4,7 @@
 //! hands each message to a [`MessageListener`]. [`PullConsumer`] leaves queues, positions and commits to the caller.
 
 mod builder;
+mod conflict;
 mod dispatch;
 mod failure;
 mod fetch;
@@ -45,6 +46,7 @@ pub use self::{
     subscription::Filter,
 };
 pub(crate) use self::{
+    conflict::check_conflicts,
     filter_check::check_filters,
     push::consume_from_name,
     role::{ConsumerRole, Subscription, Subscriptions},

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use super::{
     ConsumeFrom, Filter, MessageListener, PushConsumerBuilder, QueueProgress, Scope,
     builder::PushSettings,
+    conflict::check_conflicts,
     dispatch::{Delivery, dispatch},
     filter_check::check_filters,
     flow::Budget,
@@ -228,6 +229,7 @@ pub(super) async fn start<L: MessageListener>(
     let session = Session::start(client, Arc::new(role)).await?;
     join_all(subscriptions.keys().map(|topic| session.route(topic))).await;
     check_filters(&session, &settings.group, &subscriptions).await?;
+    check_conflicts(&session, &settings.group, &subscriptions, settings.strict).await?;
     let offsets = match &settings.broadcast {
         Some(place) => OffsetStore::local(&settings.group, place.clone()).await?,
         None => OffsetStore::remote(Arc::clone(&session), &settings.group),

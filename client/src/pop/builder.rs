@@ -9,7 +9,10 @@ use tokio::sync::Notify;
 use super::SimpleConsumer;
 use crate::{
     config::{ClientConfig, validate_group},
-    consumer::{ConsumeFrom, ConsumerRole, Filter, Subscription, Subscriptions, check_filters, consume_from_name},
+    consumer::{
+        ConsumeFrom, ConsumerRole, Filter, Subscription, Subscriptions, check_conflicts, check_filters,
+        consume_from_name,
+    },
     error::Error,
     message::validate_topic,
     session::Session,
@@ -92,6 +95,7 @@ impl SimpleConsumerBuilder {
         let session = Session::start(self.client, Arc::new(role)).await?;
         join_all(subscriptions.keys().map(|topic| session.route(topic))).await;
         check_filters(&session, &self.settings.group, &subscriptions).await?;
+        check_conflicts(&session, &self.settings.group, &subscriptions, false).await?;
         session.heartbeat().await;
         Ok(SimpleConsumer { session, settings: self.settings, subscriptions, turn: 0.into() })
     }

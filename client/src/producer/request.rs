@@ -280,6 +280,30 @@ mod tests {
         assert_eq!(reply.unwrap().body(), "done");
     }
 
+    /// clients#872: a peer that had gone without closing its connection was not noticed, and every send timed out.
+    #[tokio::test]
+    async fn thread_clients_872_a_connection_that_nobody_answers_on_is_replaced() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let fake = FakeBroker::start(1).await;
+        let short = Duration::from_millis(50);
+        let config = crate::ClientConfig::new(fake.address()).request_timeout(short);
+        let builder = Producer::builder(config).group("PG").retries(0);
+        let producer = builder.send_timeout(short).connect().await.unwrap();
+        let deaf = Arc::new(AtomicBool::new(true));
+        let hears = Arc::clone(&deaf);
+        fake.script(move |request| match RequestCode(request.code) {
+            RequestCode::SEND_MESSAGE_V2 | RequestCode::HEART_BEAT if hears.load(Ordering::SeqCst) => Say::Nothing,
+            _ => Say::Usual,
+        });
+        let unheard = producer.send(Message::new("T", "x")).await;
+        assert!(matches!(unheard, Err(Error::Timeout { .. })), "{unheard:?}");
+        fake.until(|fake| fake.connections() == 1).await; // only the name server's is left
+        deaf.store(false, Ordering::SeqCst);
+        let heard = async || producer.send(Message::new("T", "x")).await.is_ok();
+        while !heard().await {}
+        assert_eq!(fake.connections(), 2);
+    }
+
     #[tokio::test]
     async fn without_a_reply_the_wait_ends_and_nothing_is_left_behind() {
         let fake = FakeBroker::start(1).await;

@@ -21,6 +21,15 @@ use crate::{
 
 /// Pause before an attempt that follows a failure; doubled each time, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The same when the broker is too busy: another attempt at once would only make it busier.
+const FIRST_PAUSE_WHEN_BUSY: Duration = Duration::from_millis(100);
+
+/// How long to wait before the attempt that follows `attempt` (from 0).
+fn pause_after(error: &Error, attempt: u32) -> Duration {
+    let is_busy = matches!(error.code(), Some(ResponseCode::SYSTEM_BUSY | ResponseCode::FLOW_CONTROL));
+    let first = if is_busy { FIRST_PAUSE_WHEN_BUSY } else { FIRST_PAUSE };
+    first * (1 << attempt.min(6))
+}
 
 impl Producer {
     /// Sends until stored, within the send timeout.
@@ -38,7 +47,7 @@ impl Producer {
             if !error.is_retryable() || attempt >= self.settings.retries {
                 return Err(error);
             }
-            let pause = FIRST_PAUSE * (1 << attempt.min(6));
+            let pause = pause_after(&error, attempt);
             let pause = pause.mul_f64(rand::rng().random_range(0.5..1.5));
             if Instant::now() + pause >= deadline {
                 return Err(error);
@@ -171,4 +180,20 @@ fn read_answer(reply: Reply<'_>) -> Result<Stored, Error> {
         transaction_id: answer.transaction_id.map(str::to_owned),
         recall_handle: answer.recall_handle.map(str::to_owned),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// clients#1309: a producer that was throttled tried again at once, and was throttled again.
+    #[test]
+    fn thread_clients_1309_a_busy_broker_is_given_more_time_with_each_attempt() {
+        let refused = |code| Error::Refused { operation: "SEND", code, remark: String::new() };
+        let pauses = |code| [0, 1, 2].map(|attempt| pause_after(&refused(code), attempt).as_millis());
+        assert_eq!(pauses(ResponseCode::SYSTEM_BUSY), [100, 200, 400]);
+        assert_eq!(pauses(ResponseCode::FLOW_CONTROL), [100, 200, 400]);
+        assert_eq!(pauses(ResponseCode::SERVICE_NOT_AVAILABLE), [10, 20, 40]);
+        assert_eq!(pause_after(&refused(ResponseCode::SYSTEM_BUSY), u32::MAX), FIRST_PAUSE_WHEN_BUSY * 64);
+    }
 }
