@@ -52,7 +52,7 @@ fn build(read: &Reader<'_>) -> Result<Config> {
         pull: pull(read)?,
         polling: polling(read)?,
         pop: pop(read)?,
-        filters: Filters { sql: read.flag("enablePropertyFilter")?, retry_topics: read.flag("filterSupportRetry")? },
+        filters: filters(read)?,
         transactions: transactions(read)?,
         delays: Delays {
             flush_interval: read.millis("flushDelayOffsetInterval", 1)?,
@@ -229,6 +229,16 @@ fn pull(read: &Reader<'_>) -> Result<Pull> {
         from_slave: read.flag("slaveReadEnable")?,
         lite: read.flag("litePullMessageEnable")?,
         max_query: read.number("defaultQueryMaxNum", 1..=MOST)?,
+    })
+}
+
+fn filters(read: &Reader<'_>) -> Result<Filters> {
+    Ok(Filters {
+        sql: read.flag("enablePropertyFilter")?,
+        retry_topics: read.flag("filterSupportRetry")?,
+        max_expressions: read.number("filterExpressionsMax", 1..=1_000_000)?,
+        expression_max_bytes: read.number("filterExpressionMaxBytes", 16..=1 << 24)?,
+        refuse_rest: read.flag("filterRestRefused")?,
     })
 }
 

@@ -241,10 +241,24 @@ pub struct Pop {
 /// Property filters.
 #[derive(Debug, Clone)]
 pub struct Filters {
-    /// `enablePropertyFilter`, default false: SQL expressions may be used.
+    /// `enablePropertyFilter`, default true (Apache: false): SQL expressions may be used.
     pub sql: bool,
     /// `filterSupportRetry`, default false: they apply to retry topics as well.
     pub retry_topics: bool,
+    /// `filterExpressionsMax`, default 1024: compiled expressions kept for those who carry them in their requests. Read at
+    /// start.
+    pub max_expressions: usize,
+    /// `filterExpressionMaxBytes`, default 65536: longest expression that is compiled. Read at start.
+    pub expression_max_bytes: usize,
+    /// `filterRestRefused`, default false: an expression with words behind its end, which Apache ignores without saying so,
+    /// does not compile. Read at start.
+    pub refuse_rest: bool,
+}
+
+impl Default for Filters {
+    fn default() -> Self {
+        Self { sql: true, retry_topics: false, max_expressions: 1024, expression_max_bytes: 65_536, refuse_rest: false }
+    }
 }
 
 /// Half messages and their checks.

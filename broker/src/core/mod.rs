@@ -31,6 +31,7 @@ use crate::{
     config::LiveConfig,
     dead_letter::DeadLetters,
     delay::Delays,
+    filter::Expressions,
     group::{queue_lock::QueueLocks, request_mode::RequestModes},
     offset::Offsets,
     transaction::Transactions,
@@ -52,6 +53,8 @@ pub struct Core {
     pub groups: Groups,
     /// Who is connected, and what they subscribe to.
     pub clients: Clients,
+    /// Compiled SQL expressions.
+    pub expressions: Expressions,
     /// Which member may consume a queue in order.
     pub locks: QueueLocks,
     /// Which groups pop instead of pull.

@@ -21,6 +21,7 @@ use crate::{
     config::{self, Config, LiveConfig},
     dead_letter::{self, DeadLetters},
     delay::Delays,
+    filter::Expressions,
     group::{
         queue_lock::QueueLocks,
         request_mode::{self, RequestModes},
@@ -83,6 +84,7 @@ impl Core {
         let saved = transaction::saved_offsets(&offsets);
         let address = identity.get().address;
         let transactions = Transactions::open(store.clone(), Arc::clone(&config), saved, address)?;
+        let expressions = Expressions::new(&settings.filters);
         let delays = Delays::open(&store, settings.delays.version_step)?;
         let dead_letters = DeadLetters::open(&store)?;
         Ok(Self {
@@ -92,7 +94,8 @@ impl Core {
             identity,
             topics,
             groups,
-            clients: Clients::new(client_limits(&settings.clients)),
+            clients: Clients::new(client_limits(&settings.clients), expressions.clone()),
+            expressions,
             locks: QueueLocks::with_limit(settings.clients.max_locks),
             request_modes,
             offsets,

@@ -5,10 +5,7 @@ use tenonmq_protocol::{
     code::ResponseCode,
 };
 
-use crate::{
-    core::{Core, clients::is_tag_type},
-    error::Refusal,
-};
+use crate::{core::Core, error::Refusal, filter};
 
 /// The client ids of a group's members (38), each once and in order, so that all members divide the queues alike.
 ///
@@ -26,12 +23,8 @@ pub fn client_ids(core: &Core, group: &str) -> Result<ConsumerIds, Refusal> {
 /// Whether this broker can evaluate a client's filter (46).
 ///
 /// # Errors
-/// 1: only tags can be filtered by.
-pub fn check_filter(asked: &CheckClientConfig) -> Result<(), Refusal> {
-    if is_tag_type(&asked.subscription_data) {
-        return Ok(());
-    }
-    let kind = asked.subscription_data.expression_type.as_deref().unwrap_or_default();
-    let remark = format!("The broker does not support consumer to filter message by {kind}");
-    Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark))
+/// 1: only tags can be filtered by. 23: the expression does not compile.
+pub fn check_filter(core: &Core, asked: &CheckClientConfig) -> Result<(), Refusal> {
+    let data = &asked.subscription_data;
+    filter::check(core, data.expression_type.as_deref(), &data.sub_string)
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tenonmq_protocol::{
     Command,
     body::{
-        CheckClientConfig, ConsumerData, ConsumerIds, HeartbeatData, LockRequest, LockResponse, MessageModel,
-        ProducerData, SubscriptionData, json,
+        ConsumerData, ConsumerIds, HeartbeatData, LockRequest, LockResponse, MessageModel, ProducerData,
+        SubscriptionData, json,
     },
     code::RequestCode,
     header::group::{GetConsumerList, UnregisterClient},
@@ -197,21 +197,6 @@ async fn members_are_listed_and_a_group_without_any_is_an_error() {
     let answer = broker.ask(&one, &asked).await;
     let ids: ConsumerIds = json::from_slice(&answer.body).unwrap();
     assert_eq!((answer.code, ids.consumer_id_list), (0, vec!["one".to_owned(), "two".to_owned()]));
-}
-
-#[tokio::test]
-async fn only_tag_filters_can_be_checked() {
-    let (broker, one) = (TestBroker::new(), Peer::new(1));
-    let check = |kind: Option<&str>| {
-        let subscription_data = SubscriptionData { expression_type: kind.map(Into::into), ..subscription("orders", 1) };
-        let body = CheckClientConfig { subscription_data, ..CheckClientConfig::default() };
-        Command::request(RequestCode::CHECK_CLIENT_CONFIG).with_body(json::to_vec(&body))
-    };
-    assert_eq!(broker.call(&one, check(None)).await.code, 0);
-    assert_eq!(broker.call(&one, check(Some("TAG"))).await.code, 0);
-    let answer = broker.call(&one, check(Some("SQL92"))).await;
-    let remark = "The broker does not support consumer to filter message by SQL92";
-    assert_eq!((answer.code, answer.remark.as_deref()), (1, Some(remark)));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tenonmq_protocol::{
 use super::Read;
 use crate::{
     config::Config,
-    core::{Core, topics::perm},
+    core::{Core, names::RETRY_PREFIX, topics::perm},
     error::{Refusal, SEE_FAQ},
     filter::{self, Filter},
 };
@@ -91,7 +91,7 @@ pub fn admit(
         return Err(Refusal::invalid(remark).into());
     };
     let filter = if !PullFlags(request.sys_flag).has(PullFlags::SUBSCRIPTION) {
-        registered_filter(core, request, group.consume_broadcast_enable)?
+        registered_filter(core, config, request, group.consume_broadcast_enable)?
     } else {
         filter::carried(core, request.expression_type, request.subscription)?
     };
@@ -107,7 +107,12 @@ pub fn admit(
 }
 
 /// The filter that the group's members registered in their heartbeats.
-fn registered_filter(core: &Core, request: &PullMessage<'_>, may_broadcast: bool) -> Result<Filter, Refused> {
+fn registered_filter(
+    core: &Core,
+    config: &Config,
+    request: &PullMessage<'_>,
+    may_broadcast: bool,
+) -> Result<Filter, Refused> {
     let group_name = request.consumer_group;
     let not_there = |what: &str| -> Refused {
         Refusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, format!("the consumer's {what} not exist{SEE_FAQ}")).into()
@@ -127,6 +132,16 @@ fn registered_filter(core: &Core, request: &PullMessage<'_>, may_broadcast: bool
         return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark).into());
     }
     if !subscription.is_tag_type() {
+        if subscription.filter == Filter::NOTHING {
+            let remark = "The broker's consumer filter data is not exist!Your expression may be wrong!";
+            return Err(Refusal::new(ResponseCode::FILTER_DATA_NOT_EXIST, remark).into());
+        }
+        if config.filters.retry_topics && config.filters.sql && request.topic.starts_with(RETRY_PREFIX) {
+            return Ok(Filter::retried(group));
+        }
+        if config.filters.sql {
+            return Ok(subscription.filter.clone());
+        }
         let kind = subscription.data.expression_type.as_deref().unwrap_or_default();
         return Err(filter::not_supported(kind).into());
     }

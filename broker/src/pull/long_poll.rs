@@ -4,24 +4,40 @@ use std::{sync::Arc, time::Duration};
 
 use tenonmq_protocol::code::ResponseCode;
 
-use super::{Answer, Read};
+use super::{Answer, NO_MATCHED, Read};
 use crate::core::Core;
 
 /// Answers `read` as soon as a message for it arrives, and at the latest after `hold`.
 ///
 /// A message that arrived between the first look and this call is seen: the wait is registered first.
-pub async fn hold(core: Arc<Core>, read: Read, hold: Duration) -> Answer {
+///
+/// Messages that the filter does not let pass move the wait on, so that they are not looked at again; the answer at the end
+/// of the time then says where to go on, as the one that Apache gives after looking at them all.
+pub async fn hold(core: Arc<Core>, mut read: Read, hold: Duration) -> Answer {
+    let asked = read.from;
     let deadline = core.clock.sleep(hold);
     let mut deadline = std::pin::pin!(deadline);
     loop {
         let arrived = core.waiters.register(&read.queue, read.from, read.filter.clone());
         let answer = read.answer(&core);
-        if answer.code != ResponseCode::PULL_NOT_FOUND {
-            return answer;
+        match answer.status {
+            NO_MATCHED if answer.next_begin > read.from => {
+                read.from = answer.next_begin;
+                continue;
+            }
+            _ if answer.code != ResponseCode::PULL_NOT_FOUND => return answer,
+            _ => {}
         }
         tokio::select! {
             () = arrived => {}
-            () = &mut deadline => return read.answer(&core),
+            () = &mut deadline => return last_word(read.answer(&core), read.from > asked),
         }
     }
+}
+
+fn last_word(answer: Answer, has_passed_over_some: bool) -> Answer {
+    if has_passed_over_some && answer.code == ResponseCode::PULL_NOT_FOUND {
+        return Answer { code: ResponseCode::PULL_RETRY_IMMEDIATELY, status: NO_MATCHED, ..answer };
+    }
+    answer
 }

@@ -25,6 +25,9 @@ use crate::{
     filter::{self, Filter},
 };
 
+/// Status of a read that found nothing to its filter.
+const NO_MATCHED: &str = "NO_MATCHED_MESSAGE";
+
 /// One read of a queue, owned, so that it can be repeated after a wait.
 #[derive(Clone)]
 pub struct Read {
@@ -131,7 +134,7 @@ fn code_of(status: FetchStatus, asked: i64) -> (ResponseCode, &'static str) {
     let nothing_there = if asked == 0 { ResponseCode::PULL_NOT_FOUND } else { ResponseCode::PULL_OFFSET_MOVED };
     match status {
         FetchStatus::Found => (ResponseCode::SUCCESS, "FOUND"),
-        FetchStatus::NoMatched => (ResponseCode::PULL_RETRY_IMMEDIATELY, "NO_MATCHED_MESSAGE"),
+        FetchStatus::NoMatched => (ResponseCode::PULL_RETRY_IMMEDIATELY, NO_MATCHED),
         FetchStatus::Removing => (ResponseCode::PULL_RETRY_IMMEDIATELY, "MESSAGE_WAS_REMOVING"),
         FetchStatus::OffsetOverflowOne => (ResponseCode::PULL_NOT_FOUND, "OFFSET_OVERFLOW_ONE"),
         FetchStatus::OffsetOverflowBadly => (ResponseCode::PULL_OFFSET_MOVED, "OFFSET_OVERFLOW_BADLY"),

@@ -49,7 +49,7 @@ impl Dispatch for BrokerDispatch {
             Code::HEART_BEAT => handlers::client::heartbeat(core, request, out),
             Code::UNREGISTER_CLIENT => handlers::client::unregister(core, request, out),
             Code::GET_CONSUMER_LIST_BY_GROUP => handlers::client::consumer_list(core, request, out),
-            Code::CHECK_CLIENT_CONFIG => handlers::client::check_config(request, out),
+            Code::CHECK_CLIENT_CONFIG => handlers::client::check_config(core, request, out),
             Code::LOCK_BATCH_MQ => handlers::lock::lock(core, request, out),
             Code::UNLOCK_BATCH_MQ => handlers::lock::unlock(core, request, out),
             Code::QUERY_MESSAGE => handlers::query::by_key(core, request, out),

@@ -75,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
     key("enablePopBufferMerge", Bool, Fixed("false")),
     key("enablePopLog", Bool, Fixed("false")),
     key("enablePopMessageThreshold", Bool, Fixed("false")),
-    key("enablePropertyFilter", Bool, Fixed("false")),
+    key("enablePropertyFilter", Bool, Fixed("true")), /* Apache: false */
     key("enableRegisterProducer", Bool, Fixed("true")),
     key("enableRemoteEscape", Bool, Fixed("false")),
     key("enableRetryTopicV2", Bool, Fixed("false")),

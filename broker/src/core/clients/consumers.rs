@@ -12,7 +12,7 @@ use tenonmq_protocol::body::{ConsumeFromWhere, ConsumeType, ConsumerData, Messag
 
 use super::members::{ClientInfo, Departure, Member, MemberList};
 use crate::{
-    filter::{self, Filter},
+    filter::{self, Expressions, Filter},
     remoting::Connection,
 };
 
@@ -21,16 +21,14 @@ use crate::{
 pub struct Subscription {
     /// As the client sent it.
     pub data: SubscriptionData,
-    /// Its tag filter, ready for use. Passes everything when the expression is not of type `TAG`.
+    /// Its filter, ready for use. [`Filter::NOTHING`] when the expression does not compile.
     pub filter: Filter,
 }
 
 impl Subscription {
-    /// Prepares what a client sent. Only the expression type `TAG`, also when it is missing or empty, filters by tag.
-    pub fn new(data: SubscriptionData) -> Self {
-        let expression = data.sub_string.trim();
-        let all = !is_tag_type(&data) || data.class_filter_mode || expression.is_empty() || expression == "*";
-        let filter = if all { Filter::ALL } else { Filter::of_codes(data.code_set.iter().copied()) };
+    /// Prepares what a client sent.
+    pub fn new(data: SubscriptionData, expressions: &Expressions) -> Self {
+        let filter = Filter::subscribed(&data, expressions);
         Self { data, filter }
     }
 
@@ -94,7 +92,7 @@ impl GroupView {
 
     /// Takes over what a member wants: newer versions replace older ones, topics that it lacks go away. True when a topic
     /// came or went.
-    fn update(&mut self, wanted: &[SubscriptionData], group: &str, client_id: &str) -> bool {
+    fn update(&mut self, wanted: &[SubscriptionData], group: &ConsumerGroup, client_id: &str) -> bool {
         let before = self.subscriptions.len();
         self.subscriptions.retain(|topic, _| wanted.iter().any(|data| data.topic == *topic));
         let mut changed = self.subscriptions.len() != before;
@@ -104,7 +102,7 @@ impl GroupView {
                 Some(old) if data.sub_version <= old.data.sub_version => continue,
                 Some(old) if old.data.sub_string != data.sub_string => {
                     tracing::warn!(
-                        group,
+                        group = %group.name,
                         topic = data.topic,
                         old = old.data.sub_string,
                         new = data.sub_string,
@@ -114,7 +112,8 @@ impl GroupView {
                 }
                 Some(_) => {}
             }
-            self.subscriptions.insert(data.topic.clone(), Arc::new(Subscription::new(data.clone())));
+            let subscription = Subscription::new(data.clone(), &group.expressions);
+            self.subscriptions.insert(data.topic.clone(), Arc::new(subscription));
         }
         changed
     }
@@ -151,14 +150,16 @@ struct State {
 #[derive(Debug)]
 pub struct ConsumerGroup {
     name: Arc<str>,
+    expressions: Expressions,
     view: ArcSwap<GroupView>,
     state: Mutex<State>,
 }
 
 impl ConsumerGroup {
-    pub(super) fn new(data: &ConsumerData) -> Self {
+    pub(super) fn new(data: &ConsumerData, expressions: Expressions) -> Self {
         Self {
             name: data.group_name.as_str().into(),
+            expressions,
             view: ArcSwap::from_pointee(GroupView::of(data)),
             state: Mutex::default(),
         }
@@ -242,7 +243,7 @@ impl ConsumerGroup {
             return false;
         }
         let mut next = GroupView { subscriptions: view.subscriptions.clone(), ..GroupView::of(data) };
-        let changed = subscriptions.is_some_and(|wanted| next.update(wanted, &self.name, client_id));
+        let changed = subscriptions.is_some_and(|wanted| next.update(wanted, self, client_id));
         self.view.store(Arc::new(next));
         changed
     }

@@ -27,7 +27,7 @@ pub use members::{ClientInfo, Member};
 pub use producers::ProducerGroup;
 
 use super::snapshot_map::SnapshotMap;
-use crate::remoting::Connection;
+use crate::{filter::Expressions, remoting::Connection};
 use index::Index;
 use members::Departure;
 
@@ -89,23 +89,25 @@ pub struct Clients {
     producers: SnapshotMap<ProducerGroup>,
     index: Index,
     limits: Limits,
+    expressions: Expressions,
     refused: AtomicU64,
 }
 
 impl Default for Clients {
     fn default() -> Self {
-        Self::new(Limits::default())
+        Self::new(Limits::default(), Expressions::default())
     }
 }
 
 impl Clients {
     /// Nobody is connected yet.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, expressions: Expressions) -> Self {
         Self {
             consumers: SnapshotMap::with_limit(limits.groups),
             producers: SnapshotMap::with_limit(limits.groups),
             index: Index::default(),
             limits,
+            expressions,
             refused: AtomicU64::new(0),
         }
     }
@@ -187,7 +189,8 @@ impl Clients {
             self.check("consumer groups of one connection", consuming + 1, self.limits.groups_per_connection)?;
         }
         loop {
-            let found = self.consumers.get_or_insert(&data.group_name, || ConsumerGroup::new(data));
+            let found =
+                self.consumers.get_or_insert(&data.group_name, || ConsumerGroup::new(data, self.expressions.clone()));
             let Some((group, _)) = found else {
                 return Err(self.too_many("consumer groups", self.limits.groups));
             };

@@ -5,7 +5,10 @@ use tenonmq_protocol::{
 };
 
 use super::*;
-use crate::{filter::Filter, remoting::testing::Peer};
+use crate::{
+    filter::{Expressions, Filter},
+    remoting::testing::Peer,
+};
 
 const NOW: i64 = 1_000_000;
 
@@ -91,7 +94,7 @@ fn the_last_heartbeat_says_how_the_group_consumes() {
 
 #[test]
 fn only_tag_expressions_filter_by_tag() {
-    let filter = |data: SubscriptionData| Subscription::new(data).filter;
+    let filter = |data: SubscriptionData| Subscription::new(data, &Expressions::default()).filter;
     assert_eq!(filter(wants("orders", "*", 1)), Filter::ALL);
     assert_eq!(filter(wants("orders", "a||b", 1)), Filter::of_codes([java_hash("a"), java_hash("b")]));
     let typed =
@@ -99,7 +102,8 @@ fn only_tag_expressions_filter_by_tag() {
     for kind in [None, Some(""), Some("TAG")] {
         assert_eq!(filter(typed(kind)), Filter::of_codes([java_hash("a")]), "{kind:?}");
     }
-    assert_eq!(filter(typed(Some("SQL92"))), Filter::ALL);
+    assert!(filter(typed(Some("SQL92"))).needs_record());
+    assert_eq!(filter(typed(Some("XPATH"))), Filter::NOTHING);
 }
 
 #[test]
@@ -232,7 +236,7 @@ fn a_producer_is_found_by_its_client_id_until_it_leaves_its_last_group() {
 #[test]
 fn what_clients_can_make_grow_has_limits_and_refusals_are_counted() {
     let limits = Limits { groups: 2, groups_per_connection: 2, subscriptions_per_group: 1, name_len: 10 };
-    let (clients, one, two) = (Clients::new(limits), Peer::new(1), Peer::new(2));
+    let (clients, one, two) = (Clients::new(limits, Expressions::default()), Peer::new(1), Peer::new(2));
     let heard = |peer, group: &str, topics: &[SubscriptionData]| {
         clients.consumer_heard(&info(peer, "id"), &data(group), Some(topics), 0, NOW).map(|_| ())
     };

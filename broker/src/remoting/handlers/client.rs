@@ -64,8 +64,9 @@ pub(crate) fn consumer_list(core: &Arc<Core>, request: &Request<'_>, out: &mut O
 }
 
 /// Whether a filter can be evaluated here.
-pub(crate) fn check_config(request: &Request<'_>, out: &mut Outbox) -> Handled {
-    let outcome: Result<Response, Refusal> =
-        body::<CheckClientConfig>(request).and_then(|asked| members::check_filter(&asked)).map(|()| Response::ok());
+pub(crate) fn check_config(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    let outcome: Result<Response, Refusal> = body::<CheckClientConfig>(request)
+        .and_then(|asked| members::check_filter(core, &asked))
+        .map(|()| Response::ok());
     answer(request, out, outcome)
 }
