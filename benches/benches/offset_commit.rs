@@ -14,6 +14,7 @@ const SETTINGS: config::Offsets = config::Offsets {
     flush_interval: Duration::from_secs(5),
     server_side_reset: true,
     version_step: 500,
+    history_bytes: 1 << 24,
     max: 2_000_000,
 };
 const QUEUES: i32 = 100_000;

@@ -17,6 +17,7 @@ use crate::{
         names::{GROUP_MAX, illegal_character},
     },
     error::Refusal,
+    offset::history::{Moved, taken_away},
 };
 
 /// Bit number of reading in a forbidden value (`PermName.INDEX_PERM_READ`).
@@ -59,9 +60,17 @@ fn signed(attributes: BTreeMap<String, String>) -> String {
 }
 
 /// Deletes a group, and its offsets if that is asked for. A group that does not exist is no error.
-pub fn delete(core: &Core, header: &DeleteGroup<'_>) {
+pub fn delete(core: &Core, header: &DeleteGroup<'_>, by: &str) {
     core.groups.remove(header.group);
     if header.clean_offset {
+        for topic in core.offsets.topics_of(header.group) {
+            let steps = taken_away(&core.offsets, header.group, &topic);
+            if !steps.is_empty() {
+                let (group, topic, reason) = (header.group, &*topic, "the group was deleted");
+                let moved = Moved { action: "delete-group", by, group, topic, reason, undoes: None };
+                core.offset_history.moved(&moved, steps, core.clock.now_ms());
+            }
+        }
         core.offsets.remove_group(header.group);
     }
     tracing::info!(group = header.group, offsets = header.clean_offset, "an administrator deleted a group");

@@ -7,17 +7,21 @@ use std::collections::BTreeMap;
 
 use tenonmq_protocol::{
     Command, Language,
-    body::{CorrectionOffsets, QueueOffset, ResetOffsetBody, ResetOffsetList, json},
+    body::{
+        CorrectionOffsets, QueueOffset, ResetOffsetBody, ResetOffsetList, json,
+        offset_desk::{OffsetStep, PreviewReset, ResetGroup, ResetOutcome},
+    },
     code::ResponseCode,
     header::{CloneGroupOffset, CorrectionOffset, ResetOffset, group::ResetClientOffset},
     message::MessageQueue,
 };
 use tenonmq_storage::Boundary;
 
-use super::client;
+use super::{client, preview::preview};
 use crate::{
     core::{Core, topics::Topic},
     error::Refusal,
+    offset::history::Moved,
 };
 
 /// Moves a group (222); where each queue went.
@@ -25,7 +29,7 @@ use crate::{
 /// # Errors
 /// 17 and 26: topic or group do not exist. 1: the offset lies outside the queue, or there is nothing to move.
 /// 206: nobody can be told.
-pub fn reset(core: &Core, asked: &ResetOffset<'_>, language: Language) -> Result<ResetOffsetBody, Refusal> {
+pub fn reset(core: &Core, asked: &ResetOffset<'_>, language: Language, by: &str) -> Result<ResetOffsetBody, Refusal> {
     let server_side = core.config.load().offsets.server_side_reset;
     let Some(topic) = core.topics.get(asked.topic) else {
         let remark = if server_side {
@@ -35,10 +39,10 @@ pub fn reset(core: &Core, asked: &ResetOffset<'_>, language: Language) -> Result
         };
         return Err(Refusal::new(ResponseCode::TOPIC_NOT_EXIST, remark));
     };
-    if server_side { on_server(core, asked, &topic) } else { on_clients(core, asked, &topic, language) }
+    if server_side { on_server(core, asked, &topic, by) } else { on_clients(core, asked, &topic, language) }
 }
 
-fn on_server(core: &Core, asked: &ResetOffset<'_>, topic: &Topic) -> Result<ResetOffsetBody, Refusal> {
+fn on_server(core: &Core, asked: &ResetOffset<'_>, topic: &Topic, by: &str) -> Result<ResetOffsetBody, Refusal> {
     if core.identity.get().broker_id != 0 {
         return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, "Can not reset offset in slave broker"));
     }
@@ -55,16 +59,57 @@ fn on_server(core: &Core, asked: &ResetOffset<'_>, topic: &Topic) -> Result<Rese
     if offsets.is_empty() {
         return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, "No queues to reset."));
     }
-    let mut body = ResetOffsetBody::default();
+    apply(core, (asked.group, asked.topic), &offsets, (by, ""))?;
+    let entry = |(queue_id, offset)| (queue(core, asked.topic, queue_id), offset);
+    Ok(ResetOffsetBody { offset_table: offsets.into_iter().map(entry).collect() })
+}
+
+/// Records the move of a group, with who asked for it and why, and carries it out; its number in the history.
+fn apply(
+    core: &Core,
+    (group, topic): (&str, &str),
+    offsets: &[(i32, i64)],
+    (by, reason): (&str, &str),
+) -> Result<u64, Refusal> {
+    let step = |(queue_id, offset): &(i32, i64)| OffsetStep {
+        from: core.offsets.get(group, topic, *queue_id),
+        queue_id: *queue_id,
+        to: Some(*offset),
+    };
+    let moved = Moved { action: "reset", by, group, topic, reason, undoes: None };
+    let entry = core.offset_history.moved(&moved, offsets.iter().map(step).collect(), core.clock.now_ms());
     for (queue_id, offset) in offsets {
-        if !core.offsets.reset(asked.group, asked.topic, queue_id, offset) {
+        if !core.offsets.reset(group, topic, *queue_id, *offset) {
             let remark = format!("offset {offset} of queue {queue_id} cannot be stored");
             return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
         }
-        tracing::info!(group = asked.group, topic = asked.topic, queue_id, offset, "an administrator moved a group");
-        body.offset_table.insert(queue(core, asked.topic, queue_id), offset);
+        tracing::info!(group, topic, queue_id, offset, by, "an administrator moved a group");
     }
-    Ok(body)
+    Ok(entry.id)
+}
+
+/// Moves a group with a reason (540,013), as [`preview`](super::preview) says.
+///
+/// # Errors
+/// 29: the target makes no sense. 17 and 26: topic, queue or group do not exist. 1: an offset cannot be stored.
+pub fn with_reason(core: &Core, asked: &ResetGroup, by: &str) -> Result<ResetOutcome, Refusal> {
+    if !core.groups.contains(&asked.group) {
+        let remark = format!("group: {:?} does not exist", asked.group);
+        return Err(Refusal::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+    }
+    let moved = preview(
+        core,
+        &PreviewReset {
+            group: asked.group.clone(),
+            queue_id: asked.queue_id,
+            to: asked.to.clone(),
+            topic: asked.topic.clone(),
+            value: asked.value,
+        },
+    )?;
+    let offsets: Vec<_> = moved.queues.iter().map(|queue| (queue.queue_id, queue.target)).collect();
+    let id = apply(core, (&asked.group, &asked.topic), &offsets, (by, &asked.reason))?;
+    Ok(ResetOutcome { id, moved })
 }
 
 fn queue(core: &Core, topic: &str, queue_id: i32) -> MessageQueue {
@@ -139,14 +184,21 @@ fn listed(body: &ResetOffsetBody) -> ResetOffsetList {
 
 /// Gives one group the offsets of another (314), in one topic or in all. A connected source that no longer reads a topic
 /// does not pass it on, unless `offline` says to.
-pub fn copy(core: &Core, asked: &CloneGroupOffset<'_>) {
+pub fn copy(core: &Core, asked: &CloneGroupOffset<'_>, by: &str) {
     let topics = match asked.topic.filter(|topic| !topic.trim().is_empty()) {
         Some(topic) => vec![topic.to_owned()],
         None => client::topics_with_offsets(core, asked.source_group),
     };
     for topic in topics.iter().filter(|topic| core.topics.get(topic).is_some()) {
         if asked.offline || !client::reads_others_only(core, asked.source_group, topic) {
-            core.offsets.copy(asked.source_group, asked.target_group, topic);
+            let (source, target) = (asked.source_group, asked.target_group);
+            let steps = core.offsets.of_topic(source, topic).into_iter();
+            let step =
+                |(queue_id, to)| OffsetStep { from: core.offsets.get(target, topic, queue_id), queue_id, to: Some(to) };
+            let reason = format!("offsets of {source}");
+            let moved = Moved { action: "clone", by, group: target, topic, reason: &reason, undoes: None };
+            core.offset_history.moved(&moved, steps.map(step).collect(), core.clock.now_ms());
+            core.offsets.copy(source, target, topic);
         }
     }
 }

@@ -14,6 +14,7 @@ use super::attributes;
 use crate::{
     core::{Core, names, topics::Change},
     error::{Refusal, SEE_FAQ},
+    offset::history::{Moved, taken_away},
 };
 
 /// Creates or changes a topic. `None` when it is like that already, else what to announce.
@@ -101,7 +102,7 @@ fn check_not_system(core: &Core, topic: &str) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// 29 for a blank or system topic, 1 when the disk refuses.
-pub fn delete(core: &Core, topic: &str) -> Result<(), Refusal> {
+pub fn delete(core: &Core, topic: &str, by: &str) -> Result<(), Refusal> {
     if topic.trim().is_empty() {
         return Err(Refusal::invalid("The specified topic is blank."));
     }
@@ -116,6 +117,14 @@ pub fn delete(core: &Core, topic: &str) -> Result<(), Refusal> {
     }
     for name in &doomed {
         core.topics.remove(name, core.clock.now_ms());
+        for group in core.offsets.groups_of(name) {
+            let steps = taken_away(&core.offsets, &group, name);
+            if !steps.is_empty() {
+                let (group, topic, reason) = (&*group, &**name, "the topic was deleted");
+                let moved = Moved { action: "delete-topic", by, group, topic, reason, undoes: None };
+                core.offset_history.moved(&moved, steps, core.clock.now_ms());
+            }
+        }
         core.offsets.remove_topic(name);
         core.store.delete_topic(name).map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, error.to_string()))?;
     }

@@ -68,6 +68,7 @@ fn build(read: &Reader<'_>) -> Result<Config> {
             flush_interval: read.millis("flushConsumerOffsetInterval", 1)?,
             server_side_reset: read.flag("useServerSideResetOffset")?,
             version_step: read.number("consumerOffsetUpdateVersionStep", 1..=i64::MAX as u64)?,
+            history_bytes: read.number("offsetHistoryMaxBytes", 4096..=1 << 40)?,
             max: read.number("consumerOffsetsMax", 1..=1_000_000_000)?,
         },
         clients: clients(read)?,

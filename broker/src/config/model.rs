@@ -307,6 +307,8 @@ pub struct Offsets {
     pub server_side_reset: bool,
     /// `consumerOffsetUpdateVersionStep`, default 500: commits per step of the table's version.
     pub version_step: u64,
+    /// `offsetHistoryMaxBytes`, default 16 MiB: size of each of the history's two files. Read at start.
+    pub history_bytes: u64,
     /// `consumerOffsetsMax`, default 2 000 000: queues with an offset, counted for each group. Read at start.
     pub max: usize,
 }

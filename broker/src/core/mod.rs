@@ -33,7 +33,7 @@ use crate::{
     delay::Delays,
     filter::Expressions,
     group::{queue_lock::QueueLocks, request_mode::RequestModes},
-    offset::Offsets,
+    offset::{Offsets, history::History},
     transaction::Transactions,
 };
 
@@ -61,6 +61,8 @@ pub struct Core {
     pub request_modes: RequestModes,
     /// How far groups have come.
     pub offsets: Offsets,
+    /// Why offsets went anywhere but forward.
+    pub offset_history: History,
     /// Half messages and their fate.
     pub transactions: Transactions,
     /// Messages that wait for their delay.

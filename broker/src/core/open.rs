@@ -26,7 +26,7 @@ use crate::{
         queue_lock::QueueLocks,
         request_mode::{self, RequestModes},
     },
-    offset::{self, Offsets},
+    offset::{self, Offsets, history::History},
     transaction::{self, Transactions},
 };
 
@@ -51,6 +51,9 @@ pub enum CoreError {
     /// Consumer offsets cannot be read.
     #[error(transparent)]
     Offsets(#[from] offset::save::OpenError),
+    /// The history of offsets cannot be read.
+    #[error("the history of offsets below tenonmq/ cannot be read")]
+    History(#[source] std::io::Error),
     /// The undecided half messages cannot be found again.
     #[error(transparent)]
     Transactions(#[from] transaction::OpenError),
@@ -80,6 +83,8 @@ impl Core {
         let offsets = store.config_file(offset::save::FILE_NAME);
         let journal = store.root().join("tenonmq").join(offset::journal::FOLDER);
         let offsets = Offsets::open(offsets, &settings.offsets, &store.environment().fs, journal)?;
+        let folder = store.root().join("tenonmq");
+        let offset_history = History::open(&folder, settings.offsets.history_bytes).map_err(CoreError::History)?;
         let request_modes = RequestModes::load(store.config_file(request_mode::FILE_NAME))?;
         let saved = transaction::saved_offsets(&offsets);
         let address = identity.get().address;
@@ -99,6 +104,7 @@ impl Core {
             locks: QueueLocks::with_limit(settings.clients.max_locks),
             request_modes,
             offsets,
+            offset_history,
             transactions,
             delays,
             dead_letters,

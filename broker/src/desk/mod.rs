@@ -7,6 +7,7 @@
 mod dlq;
 mod offset;
 mod output;
+mod queue;
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
@@ -14,7 +15,6 @@ use serde::Serialize;
 use tenonmq_client::{Admin as Client, ClientConfig, ResponseCode};
 use tenonmq_protocol::body::desk::DeskRequest;
 
-#[allow(unused_imports)] // for every noun to come
 pub(crate) use output::{shown, table, time};
 
 /// Which broker, how the answer is to look, and what is wanted.
@@ -46,6 +46,9 @@ enum Noun {
     /// How far groups have come, and moving them
     #[command(subcommand)]
     Offset(offset::Offset),
+    /// Queues of a topic, and who reads them
+    #[command(subcommand)]
+    Queue(queue::Queue),
     /// Dead letters, and sending them again
     #[command(subcommand)]
     Dlq(dlq::Dlq),
@@ -55,6 +58,7 @@ impl Noun {
     async fn run(self, desk: &Desk) -> Result<(), Failure> {
         match self {
             Self::Offset(verb) => verb.run(desk).await,
+            Self::Queue(verb) => verb.run(desk).await,
             Self::Dlq(verb) => verb.run(desk).await,
         }
     }

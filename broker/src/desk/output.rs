@@ -17,7 +17,6 @@ pub(crate) fn shown(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-#[allow(dead_code)] // for every noun to come
 /// Milliseconds since the epoch as a date and time in UTC; a dash for 0 and before.
 pub(crate) fn time(ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(ms) {

@@ -98,6 +98,13 @@ impl QueueLocks {
         lock.is_some_and(|lock| *lock.client_id == *client_id && !lock.is_expired(now_ms))
     }
 
+    /// Who holds the queue now.
+    pub fn holder(&self, group: &str, queue: &MessageQueue, now_ms: i64) -> Option<String> {
+        let table = self.table.lock();
+        let lock = table.groups.get(group).and_then(|locks| locks.get(queue));
+        lock.filter(|lock| !lock.is_expired(now_ms)).map(|lock| lock.client_id.to_string())
+    }
+
     /// Forgets the locks of a deleted group.
     pub fn remove_group(&self, group: &str) {
         let mut table = self.table.lock();

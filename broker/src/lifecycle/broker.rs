@@ -113,6 +113,7 @@ impl BrokerRole {
 /// Saves what transactions and delays have come to, and closes the store. Blocking.
 fn close(core: &Core) -> Result<(), FileError> {
     transaction::save_finally(core);
+    core.offset_history.write_gathered(core.clock.now_ms());
     if let Err(error) = core.offsets.save(core.clock.now_ms()) {
         error!(%error, "consumer offsets not saved");
     }

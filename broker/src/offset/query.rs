@@ -4,7 +4,7 @@ use tenonmq_protocol::{code::ResponseCode, header::offset as wire};
 use tenonmq_storage::{Boundary, Queue};
 
 use super::Commit;
-use crate::{core::Core, error::Refusal};
+use crate::{core::Core, error::Refusal, remoting::Connection};
 
 /// The time of a message that is not there.
 const UNKNOWN: i64 = -1;
@@ -46,7 +46,7 @@ fn first_is_recent(core: &Core, queue: &Queue) -> bool {
 ///
 /// # Errors
 /// 26 and 17: group or topic do not exist; 2: no room for a new queue.
-pub fn commit(core: &Core, request: &wire::UpdateOffset<'_>) -> Result<Commit, Refusal> {
+pub fn commit(core: &Core, request: &wire::UpdateOffset<'_>, connection: &Connection) -> Result<Commit, Refusal> {
     let (group, topic, queue_id) = (request.consumer_group, request.topic, request.queue_id);
     if !core.groups.contains(group) {
         return Err(Refusal::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, format!("Group {group} not exist!")));
@@ -54,18 +54,10 @@ pub fn commit(core: &Core, request: &wire::UpdateOffset<'_>) -> Result<Commit, R
     if core.topics.get(topic).is_none() {
         return Err(Refusal::new(ResponseCode::TOPIC_NOT_EXIST, format!("Topic {topic} not exist!")));
     }
-    let commit = core.offsets.commit(group, topic, queue_id, request.commit_offset);
-    match commit {
-        Commit::Backward { from } => {
-            tracing::warn!(group, topic, queue_id, from, to = request.commit_offset, "a consumer offset goes backward");
-        }
-        Commit::Full => {
-            let remark = "the table of consumer offsets is full";
-            return Err(Refusal::new(ResponseCode::SYSTEM_BUSY, remark));
-        }
-        Commit::Stored | Commit::ResetPending => {}
+    match super::commit(core, (group, topic, queue_id), request.commit_offset, connection) {
+        Commit::Full => Err(Refusal::new(ResponseCode::SYSTEM_BUSY, "the table of consumer offsets is full")),
+        commit => Ok(commit),
     }
-    Ok(commit)
 }
 
 /// The offset that belongs to a time (29); 0 in a queue that does not exist.

@@ -1,6 +1,6 @@
 //! The offsets of one group in one topic: a cell for each queue.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -8,6 +8,15 @@ use super::journal::{Epoch, Name, Slot};
 
 /// A cell's value before anything was stored in it. No offset that a client may send.
 pub(super) const NONE: i64 = i64::MIN;
+
+/// Who pulled a queue last, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Puller {
+    /// The connection that it came over.
+    pub connection: u64,
+    /// In milliseconds.
+    pub at_ms: i64,
+}
 
 /// What is known of one queue.
 ///
@@ -18,6 +27,8 @@ pub(super) struct Cell {
     pub(super) queue_id: i32,
     committed: AtomicI64,
     pulled: AtomicI64,
+    pulled_at: AtomicI64,
+    pulled_by: AtomicU64,
     reset: AtomicI64,
     turn: Mutex<Slot>,
 }
@@ -32,7 +43,15 @@ fn known(value: i64) -> Option<i64> {
 impl Cell {
     fn new(queue_id: i32) -> Self {
         let none = || AtomicI64::new(NONE);
-        Self { queue_id, committed: none(), pulled: none(), reset: none(), turn: Mutex::default() }
+        Self {
+            queue_id,
+            committed: none(),
+            pulled: none(),
+            pulled_at: none(),
+            pulled_by: AtomicU64::default(),
+            reset: none(),
+            turn: Mutex::default(),
+        }
     }
 
     pub(super) fn committed(&self) -> Option<i64> {
@@ -100,6 +119,16 @@ impl Cell {
 
     pub(super) fn pulled(&self) -> Option<i64> {
         known(self.pulled.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn puller(&self) -> Option<Puller> {
+        let at_ms = known(self.pulled_at.load(Ordering::Relaxed))?;
+        Some(Puller { connection: self.pulled_by.load(Ordering::Relaxed), at_ms })
+    }
+
+    pub(super) fn set_puller(&self, puller: Puller) {
+        self.pulled_by.store(puller.connection, Ordering::Relaxed);
+        self.pulled_at.store(puller.at_ms, Ordering::Relaxed);
     }
 
     pub(super) fn set_pulled(&self, offset: i64) {

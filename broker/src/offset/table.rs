@@ -23,7 +23,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 
 use super::{
     journal::{Epoch, Name},
-    queues::{Cell, Kept, Queues},
+    queues::{Cell, Kept, Puller, Queues},
     save::OffsetFile,
 };
 
@@ -122,6 +122,23 @@ impl Offsets {
     /// Remembers how far a group has pulled, for consume statistics. Not saved.
     pub fn note_pull(&self, group: &str, topic: &str, queue_id: i32, next: i64) {
         self.with_cell(group, topic, queue_id, |cell, _| cell.set_pulled(next));
+    }
+
+    /// A pull of a queue begins: who it is, and the reset mark that it takes away, where it has to start. The caller must
+    /// not commit what its request carried.
+    pub fn begin_pull(&self, group: &str, topic: &str, queue_id: i32, puller: Puller) -> Option<i64> {
+        let mark = self.with_cell(group, topic, queue_id, |cell, kept| {
+            cell.set_puller(puller);
+            let offset = cell.take_reset(kept)?;
+            self.stored(None, offset);
+            Some(offset)
+        });
+        mark.flatten()
+    }
+
+    /// Who pulled the queue last since this process started.
+    pub fn puller(&self, group: &str, topic: &str, queue_id: i32) -> Option<Puller> {
+        self.find(group, topic, queue_id, |cell, _| cell.puller())
     }
 
     /// How far a group has pulled since this process started.

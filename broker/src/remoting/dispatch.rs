@@ -102,6 +102,10 @@ impl Dispatch for BrokerDispatch {
             Code::REDRIVE_JOBS => handlers::dead_letter::jobs(core, request, out),
             Code::REDRIVE_STEER => handlers::dead_letter::steer(core, request, out),
             Code::REDRIVE_RESULTS => handlers::dead_letter::results(core, request, out),
+            Code::OFFSET_HISTORY => handlers::desk::offset_history(core, request, out),
+            Code::OFFSET_UNDO => handlers::desk::offset_undo(core, request, out),
+            Code::OFFSET_RESET => handlers::desk::offset_reset(core, request, out),
+            Code::QUEUE_OWNERS => handlers::desk::queue_owners(core, request, out),
             Code::OFFSET_PREVIEW => handlers::desk::preview_reset(core, request, out),
             _ => handlers::unsupported(request, out),
         }

@@ -1,7 +1,7 @@
 //! The keys that upstream does not have: the roles of one process, and the limits of its front end.
 
 use super::Default::{Fixed, Unset};
-use super::Kind::{Bool, Choice, Int, Text};
+use super::Kind::{Bool, Choice, Int, Long, Text};
 use super::{Key, key};
 
 /// Every key of our own, in alphabetical order.
@@ -22,6 +22,7 @@ pub(super) const KEYS: &[Key] = &[
     key("namesrvBindAddress", Text, Unset),
     key("namesrvEnable", Choice(&["auto", "true", "false"]), Fixed("auto")),
     key("namesrvListenPort", Int, Fixed("9876")),
+    key("offsetHistoryMaxBytes", Long, Fixed("16777216")),
     key("queueLocksMax", Int, Fixed("1000000")),
     key("namesrvMaxBrokers", Int, Fixed("10000")),
     key("namesrvMaxTopics", Int, Fixed("1000000")),

@@ -2,10 +2,23 @@
 
 use std::sync::Arc;
 
-use tenonmq_protocol::body::{desk::DeskRequest, json, offset_desk::PreviewReset};
+use tenonmq_protocol::{
+    body::{
+        desk::DeskRequest,
+        json,
+        offset_desk::{ListMoves, ListOwners, PreviewReset, ResetGroup, UndoMove},
+    },
+    code::ResponseCode,
+};
 
 use super::{Handled, Outbox, Request, answer};
-use crate::{admin::preview, core::Core, error::Refusal, remoting::Response};
+use crate::{
+    admin::{owners, preview, reset},
+    core::Core,
+    error::Refusal,
+    offset::history::undo,
+    remoting::Response,
+};
 
 /// Reads the body, asks the service, and answers with JSON. A body that cannot be read is refused with 29, and the
 /// remark names the field.
@@ -19,7 +32,6 @@ pub(crate) fn serve<R: DeskRequest>(
 }
 
 /// As [`serve`], for what reads or writes files: the work is done off the connection's task.
-#[allow(dead_code)] // services come with their own branches
 pub(crate) fn serve_blocking<R: DeskRequest + Send + 'static>(
     core: &Arc<Core>,
     request: &Request<'_>,
@@ -32,8 +44,7 @@ pub(crate) fn serve_blocking<R: DeskRequest + Send + 'static>(
             let work = move || ask(&core, &asked).map(|found| Response::ok().body(json::to_vec_standard(&found)));
             Handled::later(async move {
                 let done = tokio::task::spawn_blocking(work).await;
-                let ended =
-                    |error| Err(Refusal::new(tenonmq_protocol::code::ResponseCode::SYSTEM_ERROR, format!("{error}")));
+                let ended = |error| Err(Refusal::new(ResponseCode::SYSTEM_ERROR, format!("{error}")));
                 done.unwrap_or_else(ended).unwrap_or_else(Response::from)
             })
         }
@@ -47,4 +58,22 @@ fn asked<R: DeskRequest>(request: &Request<'_>) -> Result<R, Refusal> {
 
 pub(crate) fn preview_reset(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     serve(request, out, |asked: &PreviewReset| preview::preview(core, asked))
+}
+
+pub(crate) fn offset_history(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    serve_blocking(core, request, out, |core, asked: &ListMoves| Ok(core.offset_history.list(asked)))
+}
+
+pub(crate) fn offset_undo(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    let by = request.connection.peer().to_string();
+    serve_blocking(core, request, out, move |core, asked: &UndoMove| undo::undo(core, asked, &by))
+}
+
+pub(crate) fn offset_reset(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    let by = request.connection.peer().to_string();
+    serve_blocking(core, request, out, move |core, asked: &ResetGroup| reset::with_reason(core, asked, &by))
+}
+
+pub(crate) fn queue_owners(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    serve(request, out, |asked: &ListOwners| owners::owners(core, asked))
 }

@@ -49,7 +49,7 @@ pub(crate) fn create_list(core: &Arc<Core>, request: &Request<'_>, out: &mut Out
 pub(crate) fn delete(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     match header::<DeleteGroup<'_>>(request) {
         Ok(asked) => {
-            group::delete(core, &asked);
+            group::delete(core, &asked, &request.connection.peer().to_string());
             saved(core, Response::ok())
         }
         Err(refusal) => refuse(request, out, refusal),

@@ -31,7 +31,7 @@ pub(crate) fn query(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -
 /// A consumer's commit.
 pub(crate) fn update(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     let committed = match UpdateOffset::decode(&request.command.fields) {
-        Ok(asked) => query::commit(core, &asked),
+        Ok(asked) => query::commit(core, &asked, request.connection),
         Err(error) => Err(incomplete(request, error)),
     };
     let remark = match committed {

@@ -75,7 +75,9 @@ pub(crate) fn delay_offsets(core: &Arc<Core>, request: &Request<'_>, out: &mut O
 }
 
 pub(crate) fn reset(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
-    json(request, out, |asked: &ResetOffset<'_>| reset::reset(core, asked, request.command.language))
+    json(request, out, |asked: &ResetOffset<'_>| {
+        reset::reset(core, asked, request.command.language, &request.connection.peer().to_string())
+    })
 }
 
 pub(crate) fn correction(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
@@ -83,7 +85,8 @@ pub(crate) fn correction(core: &Arc<Core>, request: &Request<'_>, out: &mut Outb
 }
 
 pub(crate) fn copy(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
-    let outcome = header::<CloneGroupOffset<'_>>(request).map(|asked| reset::copy(core, &asked));
+    let outcome = header::<CloneGroupOffset<'_>>(request)
+        .map(|asked| reset::copy(core, &asked, &request.connection.peer().to_string()));
     answer(request, out, outcome.map(|()| Response::ok()))
 }
 

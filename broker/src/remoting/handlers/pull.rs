@@ -11,6 +11,7 @@ use tenonmq_protocol::{
 use super::{Handled, Outbox, Request, refuse};
 use crate::{
     core::Core,
+    offset::{self, Puller},
     pull::{self, Answer, Refused, long_poll},
     remoting::Response,
 };
@@ -29,10 +30,12 @@ pub(crate) fn pull(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) ->
         Ok(read) => read,
         Err(refused) => return refuse_pull(request, out, refused),
     };
+    let (group, topic, queue_id) = (header.consumer_group, header.topic, header.queue_id);
     if PullFlags(header.sys_flag).has(PullFlags::COMMIT) {
-        core.offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset);
+        offset::commit(core, (group, topic, queue_id), header.commit_offset, request.connection);
     }
-    let answer = match core.offsets.take_reset(header.consumer_group, header.topic, header.queue_id) {
+    let puller = Puller { connection: request.connection.id(), at_ms: core.clock.now_ms() };
+    let answer = match core.offsets.begin_pull(group, topic, queue_id, puller) {
         Some(offset) => read.reset_to(offset),
         None => read.answer(core),
     };
@@ -40,16 +43,17 @@ pub(crate) fn pull(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) ->
         && let Some(hold) = pull::hold_time(&config, &header)
     {
         let core = Arc::clone(core);
-        let group = header.consumer_group.to_owned();
+        let group = group.to_owned();
         return Handled::later(async move {
             let queue = Arc::clone(&read.queue);
             let answer = long_poll::hold(Arc::clone(&core), read, hold).await;
+            core.offsets.note_pull(&group, queue.topic(), queue_id, answer.next_begin);
             core.stats.given(queue.topic(), &group, answer.count, answer.size());
             owned(answer)
         });
     }
-    core.offsets.note_pull(header.consumer_group, header.topic, header.queue_id, answer.next_begin);
-    core.stats.given(header.topic, header.consumer_group, answer.count, answer.size());
+    core.offsets.note_pull(group, topic, queue_id, answer.next_begin);
+    core.stats.given(topic, group, answer.count, answer.size());
     out.reply(request, answer.code, Some(answer.status), |writer| write(&answer, writer), &answer.records);
     Handled::Done
 }

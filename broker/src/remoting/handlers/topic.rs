@@ -48,7 +48,8 @@ pub(crate) fn create_list(core: &Arc<Core>, request: &Request<'_>, out: &mut Out
 }
 
 pub(crate) fn delete(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
-    let outcome = header::<DeleteTopic<'_>>(request).and_then(|header| topic::delete(core, header.topic));
+    let outcome = header::<DeleteTopic<'_>>(request)
+        .and_then(|header| topic::delete(core, header.topic, &request.connection.peer().to_string()));
     answer(request, out, outcome.map(|()| Response::ok()))
 }
 
