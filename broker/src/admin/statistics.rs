@@ -182,7 +182,7 @@ mod tests {
         send(&broker, 3).await;
         pull(&broker, 0).await;
         sample(&broker, 1);
-        crate::admin::topic::delete(&broker.core, "orders").unwrap();
+        crate::admin::topic::delete(&broker.core, "orders", "test").unwrap();
         sample(&broker, 2);
         assert_eq!(view(&broker, "TOPIC_PUT_NUMS", "orders").await, None);
         assert_eq!(view(&broker, "GROUP_GET_NUMS", "orders@billing").await, None);
