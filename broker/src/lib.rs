@@ -11,6 +11,7 @@ pub mod group;
 pub mod lifecycle;
 pub mod namesrv;
 pub mod offset;
+pub mod pop;
 pub mod pull;
 pub mod remoting;
 pub mod reply;

@@ -214,6 +214,7 @@ codes! {
         REDRIVE_JOBS = 540_023;
         REDRIVE_STEER = 540_024;
         REDRIVE_RESULTS = 540_025;
+        LEASE_LIST = 540_050;
     }
 }
 

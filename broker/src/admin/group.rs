@@ -62,6 +62,7 @@ fn signed(attributes: BTreeMap<String, String>) -> String {
 /// Deletes a group, and its offsets if that is asked for. A group that does not exist is no error.
 pub fn delete(core: &Core, header: &DeleteGroup<'_>, by: &str) {
     core.groups.remove(header.group);
+    core.pops.remove_group(header.group);
     if header.clean_offset {
         for topic in core.offsets.topics_of(header.group) {
             let steps = taken_away(&core.offsets, header.group, &topic);

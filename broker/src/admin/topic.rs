@@ -125,6 +125,7 @@ pub fn delete(core: &Core, topic: &str, by: &str) -> Result<(), Refusal> {
                 core.offset_history.moved(&moved, steps, core.clock.now_ms());
             }
         }
+        core.pops.remove_topic(name);
         core.offsets.remove_topic(name);
         core.store.delete_topic(name).map_err(|error| Refusal::new(ResponseCode::SYSTEM_ERROR, error.to_string()))?;
     }

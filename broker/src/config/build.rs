@@ -260,6 +260,17 @@ fn pop(read: &Reader<'_>) -> Result<Pop> {
         revive_queues: read.number("reviveQueueNum", 1..=1_024)?,
         by_default: read.choice("defaultMessageRequestMode")? == "POP",
         default_share_queues: read.number("defaultPopShareQueueNum", -1..=i32::MAX)?,
+        tells_retry_topic: read.flag("popResponseReturnActualRetryTopic")?,
+        tells_of_free_queues: read.flag("enableNotifyAfterPopOrderLockRelease")?,
+        init_by_memory: read.flag("initPopOffsetByCheckMsgInMem")?,
+        inflight_threshold: match read.flag("enablePopMessageThreshold")? {
+            true => Some(read.number("popInflightMessageThreshold", 1..=usize::MAX)?),
+            false => None,
+        },
+        max_topics: read.number("popPollingMapSize", 1..=usize::MAX)?,
+        max_queues: read.number("popQueuesMax", 1..=usize::MAX)?,
+        max_leases: read.number("popLeasesMax", 1..=i64::MAX)?,
+        log_file_len: read.number("popLeaseLogFileSize", 1_048_576..=1_073_741_824)?,
     })
 }
 

@@ -236,6 +236,24 @@ pub struct Pop {
     pub by_default: bool,
     /// `defaultPopShareQueueNum`, default −1.
     pub default_share_queues: i32,
+    /// `popResponseReturnActualRetryTopic`, default false: messages of a retry topic are shown as they are.
+    pub tells_retry_topic: bool,
+    /// `enableNotifyAfterPopOrderLockRelease`, default true: who waits is told of a queue that is free again.
+    pub tells_of_free_queues: bool,
+    /// `initPopOffsetByCheckMsgInMem`, default true: a new group that begins behind the last message begins at the first
+    /// one while that is likely in memory.
+    pub init_by_memory: bool,
+    /// `popInflightMessageThreshold`, with `enablePopMessageThreshold`: leased messages of one queue and group beyond
+    /// which nothing more is popped. `None`, the default: no limit of its own.
+    pub inflight_threshold: Option<usize>,
+    /// `popPollingMapSize`, default 100 000: topics that are popped, counted for each group.
+    pub max_topics: usize,
+    /// `popQueuesMax`, default 1 000 000: queues that are popped, counted for each group.
+    pub max_queues: usize,
+    /// `popLeasesMax`, default 5 000 000: open leases, over all queues.
+    pub max_leases: i64,
+    /// `popLeaseLogFileSize`, default 16 MiB: length of each file of the lease log, in bytes.
+    pub log_file_len: usize,
 }
 
 /// Property filters.

@@ -34,6 +34,7 @@ use crate::{
     filter::Expressions,
     group::{queue_lock::QueueLocks, request_mode::RequestModes},
     offset::{Offsets, history::History},
+    pop::Pops,
     transaction::Transactions,
 };
 
@@ -69,6 +70,8 @@ pub struct Core {
     pub delays: Delays,
     /// Redrive jobs, and which dead letters were sent again.
     pub dead_letters: DeadLetters,
+    /// Messages that are popped and not acknowledged.
+    pub pops: Pops,
     /// Held pulls.
     pub waiters: Waiters,
     /// Counters.

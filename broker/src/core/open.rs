@@ -27,6 +27,7 @@ use crate::{
         request_mode::{self, RequestModes},
     },
     offset::{self, Offsets, history::History},
+    pop::{self, Pops},
     transaction::{self, Transactions},
 };
 
@@ -60,6 +61,9 @@ pub enum CoreError {
     /// What redrive jobs have sent is not known.
     #[error(transparent)]
     DeadLetters(#[from] dead_letter::OpenError),
+    /// The leases of popped messages cannot be found again.
+    #[error(transparent)]
+    Pops(#[from] pop::OpenError),
 }
 
 impl Core {
@@ -92,6 +96,7 @@ impl Core {
         let expressions = Expressions::new(&settings.filters);
         let delays = Delays::open(&store, settings.delays.version_step)?;
         let dead_letters = DeadLetters::open(&store)?;
+        let pops = Pops::open(&store, &settings.pop, &offsets)?;
         Ok(Self {
             config,
             clock,
@@ -108,6 +113,7 @@ impl Core {
             transactions,
             delays,
             dead_letters,
+            pops,
             waiters: Waiters::default(),
             stats: Stats::with_limit(settings.stats_items),
             started_ms: now_ms,

@@ -37,19 +37,29 @@ struct Waiter {
 
 type Shard = Mutex<FxHashMap<Key, SmallVec<[Waiter; 1]>>>;
 
+/// Is told of every message in the queues that it watches, for as long as it does.
+pub trait Watcher: Send + Sync {
+    /// A message at `offset` was published. Must be quick: the sender waits for it.
+    fn arrived(&self, offset: i64, tags_code: i64);
+}
+
+type Watchers = SmallVec<[(u64, Arc<dyn Watcher>); 1]>;
+
 /// All held pulls, by queue. Cheap to clone.
 #[derive(Clone)]
 pub struct Waiters(Arc<Inner>);
 
 struct Inner {
     shards: Box<[Shard]>,
+    watchers: Box<[Mutex<FxHashMap<Key, Watchers>>]>,
     next_id: AtomicU64,
 }
 
 impl Default for Waiters {
     fn default() -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Self(Arc::new(Inner { shards, next_id: AtomicU64::new(0) }))
+        let watchers = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self(Arc::new(Inner { shards, watchers, next_id: AtomicU64::new(0) }))
     }
 }
 
@@ -66,11 +76,22 @@ impl Waiters {
         Wait { waiters: self.clone(), queue: Arc::clone(queue), id, woken }
     }
 
+    /// Tells `watcher` of every message in `queue` from now on.
+    pub fn watch(&self, queue: &Arc<Queue>, watcher: Arc<dyn Watcher>) -> Watch {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        queue.waiters().fetch_add(1, Ordering::AcqRel);
+        self.watchers(queue).lock().entry(key(queue)).or_default().push((id, watcher));
+        fence(Ordering::SeqCst); // pairs with the fence in `arrived`
+        Watch { waiters: self.clone(), queue: Arc::clone(queue), id }
+    }
+
     /// Wakes those whom a message at `offset` with `tags_code` concerns. Called after it was published.
     pub fn arrived(&self, queue: &Queue, offset: i64, tags_code: i64) {
         fence(Ordering::SeqCst); // pairs with the fence in `register`
         if queue.waiters().load(Ordering::Relaxed) > 0 {
             self.wake(queue, |waiter| offset >= waiter.from && waiter.filter.passes_entry(tags_code));
+            let watchers = self.watchers(queue).lock().get(&key(queue)).cloned();
+            watchers.iter().flatten().for_each(|(_, watcher)| watcher.arrived(offset, tags_code));
         }
     }
 
@@ -119,6 +140,10 @@ impl Waiters {
         }
     }
 
+    fn watchers(&self, queue: &Queue) -> &Mutex<FxHashMap<Key, Watchers>> {
+        &self.0.watchers[(key(queue) >> 6) % SHARDS]
+    }
+
     fn shard(&self, queue: &Queue) -> &Shard {
         &self.0.shards[(key(queue) >> 6) % SHARDS]
     }
@@ -126,6 +151,25 @@ impl Waiters {
 
 fn key(queue: &Queue) -> Key {
     std::ptr::from_ref(queue) as usize
+}
+
+/// Keeps a [`Watcher`] told. Dropping it ends that.
+pub struct Watch {
+    waiters: Waiters,
+    queue: Arc<Queue>,
+    id: u64,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut watchers = self.waiters.watchers(&self.queue).lock();
+        let Some(of_queue) = watchers.get_mut(&key(&self.queue)) else { return };
+        of_queue.retain(|(id, _)| *id != self.id);
+        if of_queue.is_empty() {
+            watchers.remove(&key(&self.queue));
+        }
+        self.queue.waiters().fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Resolves when a message of interest arrived. Dropping it ends the wait.

@@ -26,6 +26,7 @@ use crate::delay;
 use crate::group;
 use crate::namesrv::{NameServer, Origin, Registrant};
 use crate::offset;
+use crate::pop;
 use crate::remoting::{BrokerDispatch, Server};
 use crate::route::address::{Advertised, Candidates};
 use crate::route::{Registrar, TopicSource};
@@ -74,6 +75,7 @@ impl BrokerRole {
         keeping.spawn(|stop| transaction::keep_checking(core.clone(), stop));
         keeping.spawn(|stop| delay::keep_delivering(core.clone(), stop));
         keeping.spawn(|stop| dead_letter::keep_redriving(core.clone(), stop));
+        keeping.spawn(|stop| pop::keep_returning(core.clone(), stop));
         keeping.spawn(|stop| stats::keep_sampling(core.clone(), stop));
 
         let registrar = registrar(&core, &advertised, &settings, embedded);
@@ -119,6 +121,9 @@ fn close(core: &Core) -> Result<(), FileError> {
     }
     if let Err(error) = core.delays.save(core.clock.now_ms()) {
         error!(%error, "delay offsets not saved; delayed messages may be delivered again");
+    }
+    if let Err(error) = core.pops.save_orders(core) {
+        error!(%error, "ordered pops not saved");
     }
     core.store.shutdown()
 }

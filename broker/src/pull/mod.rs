@@ -116,7 +116,7 @@ impl Read {
     }
 }
 
-fn limits(core: &Core, config: &Pull, max_count: i32, max_bytes: i32) -> FetchLimits {
+pub(crate) fn limits(core: &Core, config: &Pull, max_count: i32, max_bytes: i32) -> FetchLimits {
     FetchLimits {
         max_count: u32::try_from(max_count).unwrap_or(0),
         max_bytes: if max_bytes > 0 { max_bytes.unsigned_abs() } else { u32::MAX },

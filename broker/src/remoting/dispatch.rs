@@ -107,6 +107,14 @@ impl Dispatch for BrokerDispatch {
             Code::OFFSET_RESET => handlers::desk::offset_reset(core, request, out),
             Code::QUEUE_OWNERS => handlers::desk::queue_owners(core, request, out),
             Code::OFFSET_PREVIEW => handlers::desk::preview_reset(core, request, out),
+            Code::POP_MESSAGE if !self.is_fast_port => handlers::pop::pop(core, request, out),
+            Code::ACK_MESSAGE => handlers::pop::ack(core, request, out),
+            Code::BATCH_ACK_MESSAGE => handlers::pop::batch_ack(core, request, out),
+            Code::CHANGE_MESSAGE_INVISIBLETIME => handlers::pop::change_invisible(core, request, out),
+            Code::PEEK_MESSAGE => handlers::pop::peek(core, request, out),
+            Code::NOTIFICATION if !self.is_fast_port => handlers::pop::notification(core, request, out),
+            Code::POLLING_INFO => handlers::pop::polling_info(core, request, out),
+            Code::LEASE_LIST => handlers::pop::leases(core, request, out),
             _ => handlers::unsupported(request, out),
         }
     }

@@ -1,7 +1,12 @@
 //! Acknowledging several popped messages at once (200151), and Apache's records of popped messages.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+use super::desk::DeskRequest;
+use crate::code::RequestCode;
 
 bodies! {
     /// Popped messages that are done (200151).
@@ -89,6 +94,88 @@ bodies! {
         topic: String,
     }
 
+    /// What groups that pop in order hold (`consumerOrderInfo.json`).
+    #[derive(Default)]
+    OrderTable {
+        /// `topic@group` → queue → what is held of it.
+        table: BTreeMap<String, BTreeMap<i32, QueueOrder>>,
+    }
+
+    /// What a group holds of one queue, popped in order.
+    #[derive(Default)]
+    QueueOrder {
+        /// The attempt that popped it.
+        #[serde(rename = "a")]
+        attempt_id: Option<String>,
+        /// Which messages are done, a bit each.
+        #[serde(rename = "cm")]
+        acked_bits: i64,
+        /// How long it stays invisible, in milliseconds.
+        #[serde(rename = "i")]
+        invisible_millis: Option<i64>,
+        /// When it was popped, by the broker's clock, in milliseconds.
+        #[serde(rename = "l")]
+        last_consumed: i64,
+        /// Queue offset of the first message, and how far the others are from it.
+        #[serde(rename = "o")]
+        offsets: Option<Vec<i64>>,
+        /// How often messages were popped before, by offset.
+        #[serde(rename = "oc")]
+        counts: Option<BTreeMap<i64, i32>>,
+        /// When messages with a time of their own become visible, by offset, in milliseconds.
+        #[serde(rename = "ot")]
+        visible_at: Option<BTreeMap<i64, i64>>,
+        /// When it was popped, in milliseconds.
+        pop_time: i64,
+    }
+
+    /// Open leases of a group (540,050).
+    #[derive(Default)]
+    ListLeases {
+        /// The group.
+        group: String,
+        /// Most leases in the answer; 0: 1,000.
+        limit: u32,
+        /// Only of this queue.
+        queue_id: Option<i32>,
+        /// Only of this topic.
+        topic: Option<String>,
+    }
+
+    /// Open leases of a group, by topic, queue and start.
+    #[derive(Default)]
+    LeaseList {
+        /// The leases, up to the limit.
+        leases: Vec<OpenLease>,
+        /// Messages that are leased, over all that was asked for.
+        messages: i64,
+        /// Leases that are open, over all that was asked for.
+        total: i64,
+    }
+
+    /// Messages that were popped together and are not all acknowledged.
+    #[derive(Default)]
+    OpenLease {
+        /// Messages that are done.
+        acked: i32,
+        /// Messages that were popped.
+        count: i32,
+        /// When the others are given again, in milliseconds since the epoch.
+        deadline: i64,
+        /// Whether they were popped in order.
+        ordered: bool,
+        /// Queue offsets of those that are not done.
+        pending: Vec<i64>,
+        /// When they were popped, in milliseconds since the epoch.
+        pop_time: i64,
+        /// The queue.
+        queue_id: i32,
+        /// Where the pop began to read.
+        start: i64,
+        /// The topic, perhaps a retry topic.
+        topic: String,
+    }
+
     /// Apache's record of acknowledged messages in the revive topic, tags `ack` and `bAck`.
     #[derive(Default, Eq)]
     PopAck {
@@ -117,6 +204,11 @@ bodies! {
         #[serde(rename = "t", alias = "topic")]
         topic: String,
     }
+}
+
+impl DeskRequest for ListLeases {
+    const CODE: RequestCode = RequestCode::LEASE_LIST;
+    type Answer = LeaseList;
 }
 
 impl BatchAck {

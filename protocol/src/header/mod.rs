@@ -26,7 +26,7 @@ pub use self::pop::*;
 pub use self::pull::*;
 pub use self::query::*;
 pub use self::recall::RecallHandle;
-pub use self::receipt::ReceiptHandle;
+pub use self::receipt::{ORDERED_REVIVE_QUEUE, PopTopic, ReceiptHandle};
 pub use self::route::*;
 pub use self::send::*;
 pub use self::transaction::*;

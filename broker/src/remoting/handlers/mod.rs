@@ -8,6 +8,7 @@ pub(crate) mod desk;
 pub(crate) mod group;
 pub(crate) mod lock;
 pub(crate) mod offset;
+pub(crate) mod pop;
 pub(crate) mod progress;
 pub(crate) mod pull;
 pub(crate) mod query;
