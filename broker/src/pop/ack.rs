@@ -102,6 +102,8 @@ fn ack_leased(core: &Core, queue: &PopQueue, key: LeaseKey, offsets: impl Iterat
     }
     core.pops.change(queue, &mut state, Change::Acked { key, bits }).map_err(not_written)?;
     core.pops.store_floor(core, queue, &mut state);
+    drop(state);
+    core.stats.acknowledged(&queue.of.topic, &queue.of.group, bits.count_ones().into());
     Ok(())
 }
 
@@ -134,6 +136,7 @@ fn ack_ordered(core: &Core, queue: &PopQueue, offset: i64, pop_time: i64, peer: 
     core.pops.store_floor(core, queue, &mut state);
     let is_free = state.order.as_ref().is_none_or(|order| !order.blocks(None, core.clock.now_ms()));
     drop(state);
+    core.stats.acknowledged(&queue.of.topic, &queue.of.group, 1);
     if is_free {
         queue.of.waiting.arrived(queue.queue_id, None);
     }

@@ -317,3 +317,7 @@ impl LeaseKey {
 fn bit(index: u32) -> u32 {
     1u32.checked_shl(index).unwrap_or(0)
 }
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

@@ -138,7 +138,10 @@ pub fn pop(core: &Core, asked: &Asked) -> Popped {
     if popped.rest > 0 && popped.count > 0 {
         asked.of.waiting.left_over(asked.queue_id);
     }
-    core.stats.pulled(popped.count);
+    if popped.count > 0 {
+        let bytes = popped.records.iter().map(Bytes::len).sum();
+        core.stats.given(&asked.of.topic, &asked.of.group, popped.count, bytes);
+    }
     popped
 }
 
@@ -314,6 +317,7 @@ impl Reader<'_> {
         core.pops.store_floor(core, self.queue, state);
         let (group, topic) = (&*self.queue.of.group, &*self.queue.of.topic);
         core.offsets.note_pull(group, topic, self.queue.queue_id, fetched.next_begin);
+        core.stats.leased(topic, group);
         self.show(from, &fetched.records, offsets, popped);
         Ok(())
     }

@@ -24,7 +24,7 @@ pub(super) const KEYS: &[Key] = &[
     key("namesrvListenPort", Int, Fixed("9876")),
     key("offsetHistoryMaxBytes", Long, Fixed("16777216")),
     key("popLeaseLogFileSize", Int, Fixed("16777216")),
-    key("popLeasesMax", Long, Fixed("5000000")),
+    key("popLeasesMax", Int, Fixed("5000000")),
     key("popQueuesMax", Int, Fixed("1000000")),
     key("queueLocksMax", Int, Fixed("1000000")),
     key("namesrvMaxBrokers", Int, Fixed("10000")),

@@ -94,9 +94,9 @@ async fn a_forged_or_broken_handle_acknowledges_nothing() {
     let answer = broker.ask(&Peer::new(1), &broken).await;
     assert_eq!(answer.code, 1);
     assert!(answer.remark.unwrap().contains("extraInfo"));
-    let forged = AckMessage { extra_info: "0 5 60000 0 0 broker-a 0 0", ..broken.clone() };
+    let forged = AckMessage { extra_info: "0 5 60000 0 0 broker-a 0 0", ..broken };
     assert_eq!(broker.ask(&Peer::new(1), &forged).await.code, 0, "as Apache answers");
-    let ordered = AckMessage { extra_info: "0 5 60000 999 0 broker-a 0 0", ..broken.clone() };
+    let ordered = AckMessage { extra_info: "0 5 60000 999 0 broker-a 0 0", ..broken };
     assert_eq!(broker.ask(&Peer::new(1), &ordered).await.code, 0);
     let other_group = AckMessage { consumer_group: "CG2", extra_info: &popped[0].handle, ..broken };
     assert_eq!(broker.ask(&Peer::new(1), &other_group).await.code, 0);
@@ -118,8 +118,8 @@ async fn offsets_beyond_the_queue_and_queues_that_are_not_there_have_apaches_cod
     let answer = broker.ask(&Peer::new(1), &own).await;
     let remark = "offset is illegal, key:orders@0, commit:2, store:0~1";
     assert_eq!((answer.code, answer.remark.as_deref()), (208, Some(remark)));
-    assert_eq!(broker.ask(&Peer::new(1), &AckMessage { queue_id: 1, ..own.clone() }).await.code, 13);
-    assert_eq!(broker.ask(&Peer::new(1), &AckMessage { topic: "none", ..own.clone() }).await.code, 17);
+    assert_eq!(broker.ask(&Peer::new(1), &AckMessage { queue_id: 1, ..own }).await.code, 13);
+    assert_eq!(broker.ask(&Peer::new(1), &AckMessage { topic: "none", ..own }).await.code, 17);
     let later = ChangeInvisibleTime {
         consumer_group: GROUP,
         topic: TOPIC,
