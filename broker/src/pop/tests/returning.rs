@@ -72,7 +72,7 @@ async fn thread_6797_an_acknowledgement_writes_no_message() {
 async fn thread_8479_leases_of_a_deleted_topic_are_over_when_it_is_created_again() {
     let broker = TestBroker::with_messages(&[], &["old"]);
     let old = broker.pop().await;
-    crate::admin::topic::delete(&broker.core, TOPIC).unwrap();
+    crate::admin::topic::delete(&broker.core, TOPIC, "test").unwrap();
     broker.topic(TOPIC, 1);
     broker.store(TOPIC, 0, b"new");
     broker.pass(INVISIBLE);
@@ -88,7 +88,7 @@ async fn a_deleted_group_has_no_leases() {
     let broker = TestBroker::with_messages(&[], &["a"]);
     broker.pop().await;
     let header = tenonmq_protocol::header::DeleteGroup { group: GROUP, clean_offset: true };
-    crate::admin::group::delete(&broker.core, &header);
+    crate::admin::group::delete(&broker.core, &header, "test");
     assert_eq!(broker.core.pops.open_leases(), 0);
     broker.pass(INVISIBLE);
     assert!(broker.core.topics.get("%RETRY%CG_orders").is_none(), "nothing was returned");
