@@ -1,7 +1,7 @@
 //! Why offsets went anywhere but forward: commits of older values, resets, clones, deletions, and what was taken back.
 //!
 //! Every such move is an entry of an append-only file below `<root>/tenonmq`; it can be listed, and undone by another
-//! entry. Invariant: whoever moves an offset backward or away, other than [`Offsets`](super::Offsets) itself while a start
+//! entry. Invariant: whoever moves an offset backward or away, other than [`Offsets`] itself while a start
 //! reads its files, calls [`History::moved`] or [`History::backward`].
 
 mod backward;
