@@ -32,6 +32,8 @@ bare_requests! {
     AckBatch = BATCH_ACK_MESSAGE;
     /// Whether the broker takes a filter; the body has it.
     CheckFilter = CHECK_CLIENT_CONFIG;
+    /// Which queues this member shall read; the body says of what.
+    AskAssignment = QUERY_ASSIGNMENT;
     /// This member wants queues for itself; the body says which.
     LockQueues = LOCK_BATCH_MQ;
     /// This member gives queues back; the body says which.

@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, sync::OnceLock, thread};
 
-use tenonmq_client::{Error, Message};
+use tenonmq_client::{Admin, ConsumeOutcome, Error, Failure, Message, ReceivedMessage, dead_letters::ShowDeadLetters};
 use tenonmq_tests::{
     client_suite::{consumers, filters, leases, ordered, producers, pulling, requests, support, transactions},
     own_broker::OwnBroker,
@@ -77,6 +77,35 @@ async fn clients_find_back_to_a_broker_that_restarts() -> Result<(), Box<dyn std
     assert!(inbox.until("after").await.is_empty(), "a committed message came again");
     consumer.shutdown().await;
     producer.shutdown().await;
+    broker.shutdown().await;
+    Ok(())
+}
+
+/// Always our own, because only it keeps causes: who looks at the dead letters sees why each try failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cause_of_a_failure_stands_with_the_dead_letter() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let broker = OwnBroker::start(folder.path()).await?;
+    let ns = broker.name_server();
+    let (topic, group, producer) = (support::topic(&ns, 1).await?, support::fresh("CG"), support::producer(&ns).await?);
+    let listener = |_: ReceivedMessage| {
+        std::future::ready(ConsumeOutcome::Failed(Failure::new("Schema", "version 7").dead_letter()))
+    };
+    let consumer = support::consumer(&ns, &group, &topic, "*").listener(listener).connect().await?;
+    producer.send(Message::new(&topic, "of tomorrow")).await?;
+    let admin = Admin::connect(&ns).await?;
+    let [address] = admin.masters().await?.try_into().map_err(|all| format!("one broker is expected: {all:?}"))?;
+    let mut letters = Vec::new();
+    support::until("the dead letter is listed", async || {
+        let show = ShowDeadLetters { group: group.clone(), ..ShowDeadLetters::default() };
+        letters = admin.ask(&address, &show).await.map(|page| page.letters).unwrap_or_default();
+        !letters.is_empty()
+    })
+    .await;
+    let causes: Vec<(&str, &str)> = letters[0].causes.iter().map(|c| (c.class.as_str(), c.digest.as_str())).collect();
+    assert_eq!(causes, [("Schema", "version 7")]);
+    assert_eq!(letters[0].origin_topic.as_deref(), Some(topic.as_str()));
+    consumer.shutdown().await;
     broker.shutdown().await;
     Ok(())
 }

@@ -24,6 +24,10 @@ pub(crate) struct PushSettings {
     /// Of all queues together.
     pub(crate) total: FlowLimits,
     pub(crate) ordered: bool,
+    /// Whether the broker divides the queues.
+    pub(crate) broker_assigned: bool,
+    /// How long popped messages are this member's.
+    pub(crate) lease: Duration,
     /// Whether to stay out of a group whose members have other filters.
     pub(crate) strict: bool,
     /// Before a failed message is tried again in its place.
@@ -57,6 +61,8 @@ impl PushConsumerBuilder {
             limits: FlowLimits { messages: 1000, bytes: 100 << 20 },
             total: FlowLimits::NONE,
             ordered: false,
+            broker_assigned: false,
+            lease: Duration::from_secs(60),
             strict: false,
             suspend: Duration::from_secs(1),
             consume_timeout: Duration::from_secs(15 * 60),
@@ -86,6 +92,21 @@ impl<L> PushConsumerBuilder<L> {
     /// Adds a topic. The filter is a [`Filter`], or text: `"*"` for all, `"a || b"` for messages with one of these tags.
     pub fn subscribe(mut self, topic: impl Into<String>, filter: impl Into<Filter>) -> Self {
         self.settings.subscriptions.insert(topic.into(), filter.into());
+        self
+    }
+
+    /// Has the broker divide the queues among the members, and say whether they are pulled or popped (upstream's
+    /// `setConsumerMessageMode`). Popped messages are leased one by one, so that a slow member or message holds no queue
+    /// up.
+    pub fn broker_assigned(mut self) -> Self {
+        self.settings.broker_assigned = true;
+        self
+    }
+
+    /// How long a popped message is this member's: a handler that takes longer may find its message handled again.
+    /// Default 60 s.
+    pub fn lease(mut self, invisible: Duration) -> Self {
+        self.settings.lease = invisible;
         self
     }
 
@@ -221,6 +242,9 @@ impl<L: MessageListener> PushConsumerBuilder<L> {
         }
         if settings.commit_interval.is_zero() || settings.rebalance_interval.is_zero() {
             return Err(Error::Config("periods must not be zero".into()));
+        }
+        if settings.broker_assigned && (settings.ordered || settings.broadcast.is_some()) {
+            return Err(Error::Config("a broker divides no queues of ordered or broadcasting consumers".into()));
         }
         start(self.client, self.settings, Arc::new(self.listener)).await
     }

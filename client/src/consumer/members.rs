@@ -11,8 +11,8 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    ConsumeFrom, allocate_averagely, lock, ordered::Lane, process_queue::ProcessQueue, pull_loop::pull_until_dropped,
-    push::Member, push::unix_ms, queries,
+    ConsumeFrom, assignment::my_share, lock, ordered::Lane, pop_lane::PopQueue, process_queue::ProcessQueue,
+    pull_loop::pull_until_dropped, push::Member, push::unix_ms, queries,
 };
 use crate::error::Error;
 
@@ -58,9 +58,10 @@ async fn balance(member: &Arc<Member>) -> bool {
             }
         };
         let before = taken.len();
-        let gave_up = give_up_others(member, topic, &mine).await;
-        complete &= take_new(member, mine, &mut taken).await;
-        if gave_up || taken.len() > before {
+        let repopped = pop_these(member, topic, mine.pop);
+        let gave_up = give_up_others(member, topic, &mine.pull).await;
+        complete &= take_new(member, mine.pull, &mut taken).await;
+        if gave_up || repopped || taken.len() > before {
             changed = true;
             if let Some(subscription) = member.subscriptions.get(topic) {
                 subscription.renew();
@@ -77,22 +78,27 @@ async fn balance(member: &Arc<Member>) -> bool {
     complete
 }
 
-/// The queues of a topic that this member should have.
-async fn my_share(member: &Member, topic: &str) -> Result<Vec<MessageQueue>, Error> {
-    let route = member.session.route(topic).await?;
-    if member.is_broadcast() {
-        return Ok(route.subscribe.clone());
-    }
-    let mut members = queries::group_members(&member.session, &route, &member.settings.group).await?;
-    members.sort();
-    let mine = allocate_averagely(&route.subscribe, &members, &member.session.client_id);
-    if !members.iter().any(|id| *id == member.session.client_id) {
-        return Err(Error::Protocol {
-            operation: "GET_CONSUMER_LIST_BY_GROUP",
-            reason: "this member is not listed".into(),
+/// Pops these queues of the topic and no others. What is popped already is settled whoever pops the queue next.
+fn pop_these(member: &Member, topic: &str, wanted: Vec<MessageQueue>) -> bool {
+    let mut popped = member.popped.lock();
+    let before = popped.len();
+    popped.retain(|queue, lane| {
+        let keep = queue.topic != topic || wanted.contains(queue);
+        if !keep {
+            lane.dropped.cancel();
+        }
+        keep
+    });
+    let mut changed = popped.len() < before;
+    for queue in wanted {
+        popped.entry(queue).or_insert_with_key(|queue| {
+            changed = true;
+            let lane = PopQueue::new(queue.clone());
+            drop(member.pops.send(Arc::clone(&lane))); // stopping: nothing is handled any more
+            lane
         });
     }
-    Ok(mine.to_vec())
+    changed
 }
 
 /// Stops the queues of the topic that belong to others now; their progress is saved first.

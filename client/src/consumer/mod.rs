@@ -3,6 +3,7 @@
 //! [`PushConsumer`] is the usual one: it divides the queues among the members of its group, keeps long polls open, and
 //! hands each message to a [`MessageListener`]. [`PullConsumer`] leaves queues, positions and commits to the caller.
 
+mod assignment;
 mod builder;
 mod conflict;
 mod dispatch;
@@ -21,6 +22,9 @@ mod ordered;
 #[cfg(test)]
 mod ordered_tests;
 mod pause;
+mod pop_lane;
+#[cfg(test)]
+mod pop_lane_tests;
 mod process_queue;
 mod progress;
 mod pull;

@@ -1,13 +1,17 @@
 //! What operators ask of a member through its broker: reset an offset, say where it is, handle one message now.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use tenonmq_protocol::{
     Command, RequestCode, ResponseCode,
     body::{
         json,
         offset::{ConsumerStatus, ResetOffsetBody},
-        running::{ConsumeDirectlyResult, ConsumeResult, ConsumerRunningInfo, ProcessQueueInfo},
+        running::{ConsumeDirectlyResult, ConsumeResult, ConsumerRunningInfo, PopProcessQueueInfo, ProcessQueueInfo},
     },
     header::GetClientStatus,
 };
@@ -18,6 +22,7 @@ use super::{
     ConsumeOutcome, MessageListener,
     dispatch::{Ended, run_listener},
     members::{let_go, move_offset},
+    pop_lane::PopQueue,
     push::Member,
 };
 use crate::{error::Error, received::decode_records, session::from_json, transport::Connection};
@@ -122,7 +127,13 @@ fn running_info(member: &Member) -> ConsumerRunningInfo {
         ("PROP_CLIENT_VERSION", "V5_3_3".to_owned()),
         ("PROP_CONSUMER_START_TIMESTAMP", member.started_ms.to_string()),
     ];
+    let pop_info = |lane: &PopQueue| PopProcessQueueInfo {
+        droped: lane.dropped.is_cancelled(),
+        last_pop_timestamp: lane.last_pop_ms.load(Ordering::Relaxed),
+        wait_ack_count: lane.unsettled.load(Ordering::Relaxed) as i32,
+    };
     ConsumerRunningInfo {
+        mq_pop_table: member.popped.lock().iter().map(|(queue, lane)| (queue.clone(), pop_info(lane))).collect(),
         mq_table: queues.iter().map(|(queue, held)| (queue.clone(), queue_info(held))).collect(),
         properties: properties.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<BTreeMap<_, _>>(),
         subscription_set: member.subscriptions.iter().map(|(topic, s)| s.data(topic)).collect(),

@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use tenonmq_protocol::message::queue::MessageQueue;
 
-use super::{process_queue::ProcessQueue, push::Member};
+use super::{pop_lane::PopQueue, process_queue::ProcessQueue, push::Member};
 use crate::session::now_ms;
 
 /// What a queue is doing, or why it does nothing.
@@ -118,23 +118,41 @@ impl Vitals {
 pub(super) fn of(member: &Member) -> Vec<QueueProgress> {
     let mut all: BTreeMap<MessageQueue, QueueProgress> = BTreeMap::new();
     for (queue, reason) in member.not_taken.lock().iter() {
-        let untaken = QueueProgress {
-            queue: queue.clone(),
-            state: QueueState::NotTaken(reason.clone()),
-            committed: None,
-            pulled: 0,
-            max: -1,
-            cached_messages: 0,
-            cached_bytes: 0,
-            last_pull_ms: 0,
-            last_handled_ms: 0,
-        };
-        all.insert(queue.clone(), untaken);
+        all.insert(queue.clone(), unknown(queue, QueueState::NotTaken(reason.clone())));
+    }
+    for (queue, lane) in member.popped.lock().iter() {
+        all.insert(queue.clone(), of_popped(member, lane));
     }
     for (queue, held) in member.queues.lock().iter() {
         all.insert(queue.clone(), of_held(member, held));
     }
     all.into_values().collect()
+}
+
+fn unknown(queue: &MessageQueue, state: QueueState) -> QueueProgress {
+    QueueProgress {
+        queue: queue.clone(),
+        state,
+        committed: None,
+        pulled: 0,
+        max: -1,
+        cached_messages: 0,
+        cached_bytes: 0,
+        last_pull_ms: 0,
+        last_handled_ms: 0,
+    }
+}
+
+/// A queue that is popped: offsets are the broker's affair.
+fn of_popped(member: &Member, lane: &PopQueue) -> QueueProgress {
+    let cached_messages = lane.unsettled.load(Ordering::Relaxed);
+    let state = match cached_messages {
+        _ if member.pauses.holds(&lane.queue) => QueueState::Paused,
+        0 => QueueState::Idle,
+        _ => QueueState::Busy,
+    };
+    let last_pull_ms = lane.last_pop_ms.load(Ordering::Relaxed);
+    QueueProgress { cached_messages, last_pull_ms, ..unknown(&lane.queue, state) }
 }
 
 fn of_held(member: &Member, held: &ProcessQueue) -> QueueProgress {

@@ -31,6 +31,7 @@ use super::{
     operators::{self, ORDER_QUEUE},
     ordered::{Lane, open_lanes},
     pause::Pauses,
+    pop_lane::{PopQueue, open_pops},
     process_queue::ProcessQueue,
     progress,
     role::{ConsumerRole, Subscription, Subscriptions},
@@ -38,6 +39,7 @@ use super::{
 use crate::{
     config::ClientConfig,
     error::Error,
+    pop::Leases,
     session::{Session, now_ms, ticker},
 };
 
@@ -78,6 +80,11 @@ pub(crate) struct Member {
     pub(crate) pauses: Pauses,
     /// What all queues hold together.
     pub(crate) budget: Arc<Budget>,
+    /// Queues that are popped.
+    pub(crate) popped: Mutex<HashMap<MessageQueue, Arc<PopQueue>>>,
+    /// Where they get their task.
+    pub(crate) pops: mpsc::UnboundedSender<Arc<PopQueue>>,
+    pub(crate) leases: Leases,
     /// Where an ordered consumer's queues get their task.
     pub(crate) lanes: mpsc::UnboundedSender<Lane>,
     /// Fetched messages on their way to the listener; the flow limits of the queues bound it.
@@ -126,9 +133,10 @@ impl PushConsumer {
         &self.member
     }
 
-    /// The queues that this member consumes now, sorted.
+    /// The queues that this member consumes now, sorted. Queue −1 stands for all that a broker has of the topic, popped.
     pub fn assignment(&self) -> Vec<MessageQueue> {
         let mut queues: Vec<_> = self.member.queues.lock().keys().cloned().collect();
+        queues.extend(self.member.popped.lock().keys().cloned());
         queues.sort();
         queues
     }
@@ -236,6 +244,13 @@ pub(super) async fn start<L: MessageListener>(
     };
     let (deliveries, fetched) = mpsc::unbounded_channel();
     let (lanes, opened) = mpsc::unbounded_channel();
+    let (pops, popping) = mpsc::unbounded_channel();
+    let leases = Leases {
+        session: Arc::clone(&session),
+        group: settings.group.clone(),
+        subscriptions: Arc::clone(&subscriptions),
+        from: settings.from,
+    };
     let budget = Arc::new(Budget::new(settings.total));
     let member = Arc::new(Member {
         permits: Arc::new(Semaphore::new(settings.concurrency)),
@@ -248,6 +263,9 @@ pub(super) async fn start<L: MessageListener>(
         rebalance,
         pauses: Pauses::default(),
         budget,
+        popped: Mutex::default(),
+        pops,
+        leases,
         lanes,
         deliveries,
         started_ms: now_ms(),
@@ -256,6 +274,9 @@ pub(super) async fn start<L: MessageListener>(
     let consumer = PushConsumer { member: Arc::clone(&member) };
     members::join(&member).await;
     tokio::spawn(operators::serve(Arc::clone(&member), Arc::clone(&listener), ordered));
+    if member.settings.broker_assigned {
+        tokio::spawn(open_pops(Arc::clone(&member), Arc::clone(&listener), popping));
+    }
     if member.settings.ordered {
         tokio::spawn(open_lanes(Arc::clone(&member), listener, opened));
     } else {

@@ -12,23 +12,20 @@ use tenonmq_protocol::{
     header::{AckMessage, ChangeInvisibleTime, ChangeInvisibleTimeResult, ResponseHeader, receipt::ReceiptHandle},
 };
 
-use super::{PoppedMessage, SimpleConsumer, lease::settled_topic, request::malformed};
+use super::{Leases, PoppedMessage, lease::settled_topic, request::malformed};
 use crate::{
     error::Error,
     transport::{Reply, expect_success},
     wire::AckBatch,
 };
 
-impl SimpleConsumer {
-    /// The message is done and does not come again.
-    ///
-    /// # Errors
-    /// The broker's refusal, or that it could not be asked: the message may come again.
-    pub async fn ack(&self, message: &PoppedMessage) -> Result<(), Error> {
+impl Leases {
+    /// As [`SimpleConsumer::ack`](super::SimpleConsumer::ack).
+    pub(crate) async fn ack(&self, message: &PoppedMessage) -> Result<(), Error> {
         let receipt = message.receipt()?;
-        let topic = settled_topic(&self.settings.group, message.topic(), receipt.kind);
+        let topic = settled_topic(&self.group, message.topic(), receipt.kind);
         let header = AckMessage {
-            consumer_group: &self.settings.group,
+            consumer_group: &self.group,
             topic: &topic,
             queue_id: receipt.queue_id,
             extra_info: message.handle(),
@@ -38,11 +35,8 @@ impl SimpleConsumer {
         self.session.order(&self.session.master(receipt.broker_name)?, &header, &[]).await
     }
 
-    /// Acknowledges many with one request for each broker.
-    ///
-    /// # Errors
-    /// The first failure. What lies at other brokers is acknowledged all the same, and acknowledging again does no harm.
-    pub async fn ack_batch(&self, messages: &[PoppedMessage]) -> Result<(), Error> {
+    /// As [`SimpleConsumer::ack_batch`](super::SimpleConsumer::ack_batch).
+    pub(crate) async fn ack_batch(&self, messages: &[PoppedMessage]) -> Result<(), Error> {
         let mut by_broker: BTreeMap<&str, Vec<(&PoppedMessage, ReceiptHandle<'_>)>> = BTreeMap::new();
         for message in messages {
             let receipt = message.receipt()?;
@@ -68,7 +62,7 @@ impl SimpleConsumer {
     fn first_of_batch(&self, topic: &str, receipt: &ReceiptHandle<'_>, offset: i64) -> BatchAck {
         let mut ack = BatchAck {
             bits: String::new(),
-            consumer_group: self.settings.group.clone(),
+            consumer_group: self.group.clone(),
             invisible_millis: receipt.invisible_millis,
             pop_time: receipt.pop_time,
             queue_id: receipt.queue_id,
@@ -81,17 +75,13 @@ impl SimpleConsumer {
         ack
     }
 
-    /// Ends the lease `invisible` from now instead of when it would have ended: later for work that takes long, sooner
-    /// for a message that others shall try. The message gets a new handle; the old one is void.
-    ///
-    /// # Errors
-    /// The broker's refusal, or that it could not be asked; the handle stays.
-    pub async fn change_invisible(&self, message: &mut PoppedMessage, invisible: Duration) -> Result<(), Error> {
+    /// As [`SimpleConsumer::change_invisible`](super::SimpleConsumer::change_invisible).
+    pub(crate) async fn change_invisible(&self, message: &mut PoppedMessage, invisible: Duration) -> Result<(), Error> {
         let receipt = message.receipt()?;
-        let topic = settled_topic(&self.settings.group, message.topic(), receipt.kind);
+        let topic = settled_topic(&self.group, message.topic(), receipt.kind);
         let offset = offset_of(message, &receipt);
         let header = ChangeInvisibleTime {
-            consumer_group: &self.settings.group,
+            consumer_group: &self.group,
             topic: &topic,
             queue_id: receipt.queue_id,
             extra_info: message.handle(),

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tenonmq_protocol::body::heartbeat::{ConsumeType, MessageModel};
 use tokio::sync::Notify;
 
-use super::SimpleConsumer;
+use super::{Leases, SimpleConsumer};
 use crate::{
     config::{ClientConfig, validate_group},
     consumer::{
@@ -97,6 +97,7 @@ impl SimpleConsumerBuilder {
         check_filters(&session, &self.settings.group, &subscriptions).await?;
         check_conflicts(&session, &self.settings.group, &subscriptions, false).await?;
         session.heartbeat().await;
-        Ok(SimpleConsumer { session, settings: self.settings, subscriptions, turn: 0.into() })
+        let Settings { group, hold, from } = self.settings;
+        Ok(SimpleConsumer { leases: Leases { session, group, subscriptions, from }, hold, turn: 0.into() })
     }
 }

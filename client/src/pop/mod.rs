@@ -2,7 +2,8 @@
 //! its lease ends.
 //!
 //! Members of a group divide nothing: any of them may get a message of any queue, a slow message holds no other back,
-//! and the broker keeps the group's progress. [`lease`] makes receipt handles, [`request`] asks, [`ack`] settles.
+//! and the broker keeps the group's progress. [`lease`] makes receipt handles, [`request`] asks, [`ack`] settles; push
+//! consumers whose broker says so pop by the same [`Leases`].
 
 mod ack;
 mod builder;
@@ -23,12 +24,25 @@ use std::{
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
-use self::{builder::Settings, request::Target};
+pub(crate) use self::request::Target;
 pub use self::{builder::SimpleConsumerBuilder, lease::PoppedMessage};
-use crate::{config::ClientConfig, consumer::Subscriptions, error::Error, session::Session};
+use crate::{
+    config::ClientConfig,
+    consumer::{ConsumeFrom, Subscriptions},
+    error::Error,
+    session::Session,
+};
 
 /// Most messages that a broker gives in one answer.
 const MOST_PER_POP: u16 = 32;
+
+/// Asks brokers for leases on messages, and settles them.
+pub(crate) struct Leases {
+    pub(crate) session: Arc<Session>,
+    pub(crate) group: String,
+    pub(crate) subscriptions: Arc<Subscriptions>,
+    pub(crate) from: ConsumeFrom,
+}
 
 /// Receives messages under leases, and settles each by its own.
 ///
@@ -48,9 +62,8 @@ const MOST_PER_POP: u16 = 32;
 /// # Ok(()) }
 /// ```
 pub struct SimpleConsumer {
-    session: Arc<Session>,
-    settings: Settings,
-    subscriptions: Arc<Subscriptions>,
+    leases: Leases,
+    hold: Duration,
     turn: AtomicUsize,
 }
 
@@ -70,10 +83,10 @@ impl SimpleConsumer {
     /// `invisible`.
     pub async fn receive(&self, max: u16, invisible: Duration) -> Result<Vec<PoppedMessage>, Error> {
         let max = max.clamp(1, MOST_PER_POP);
-        let deadline = Instant::now() + self.settings.hold;
+        let deadline = Instant::now() + self.hold;
         let targets = self.targets().await?;
         if let [only] = targets.as_slice() {
-            return self.pop(only, max, invisible, self.settings.hold).await;
+            return self.leases.pop(only, max, invisible, self.hold).await;
         }
         loop {
             let found = self.sweep(&targets, max, invisible).await?;
@@ -84,30 +97,55 @@ impl SimpleConsumer {
         }
     }
 
+    /// The message is done and does not come again.
+    ///
+    /// # Errors
+    /// The broker's refusal, or that it could not be asked: the message may come again.
+    pub async fn ack(&self, message: &PoppedMessage) -> Result<(), Error> {
+        self.leases.ack(message).await
+    }
+
+    /// Acknowledges many with one request for each broker.
+    ///
+    /// # Errors
+    /// The first failure. What lies at other brokers is acknowledged all the same, and acknowledging again does no harm.
+    pub async fn ack_batch(&self, messages: &[PoppedMessage]) -> Result<(), Error> {
+        self.leases.ack_batch(messages).await
+    }
+
+    /// Ends the lease `invisible` from now instead of when it would have ended: later for work that takes long, sooner
+    /// for a message that others shall try. The message gets a new handle; the old one is void.
+    ///
+    /// # Errors
+    /// The broker's refusal, or that it could not be asked; the handle stays.
+    pub async fn change_invisible(&self, message: &mut PoppedMessage, invisible: Duration) -> Result<(), Error> {
+        self.leases.change_invisible(message, invisible).await
+    }
+
     /// The consumer group.
     pub fn group(&self) -> &str {
-        &self.settings.group
+        &self.leases.group
     }
 
     /// The id under which brokers know this consumer.
     pub fn client_id(&self) -> &str {
-        &self.session.client_id
+        &self.leases.session.client_id
     }
 
     /// Leaves the group and closes the connections. What is leased and not acknowledged comes again after its time.
     pub async fn shutdown(&self) {
-        self.session.stop().await;
+        self.leases.session.stop().await;
     }
 
     /// Every topic at every broker that holds it, beginning with the next in turn.
     async fn targets(&self) -> Result<Vec<Target>, Error> {
         let mut targets = Vec::new();
         let mut failure = None;
-        for topic in self.subscriptions.keys() {
-            match self.session.route(topic).await {
+        for topic in self.leases.subscriptions.keys() {
+            match self.leases.session.route(topic).await {
                 Ok(route) => {
                     let brokers: BTreeSet<&str> = route.subscribe.iter().map(|q| q.broker_name.as_str()).collect();
-                    targets.extend(brokers.into_iter().map(|broker| Target::new(topic, broker)));
+                    targets.extend(brokers.into_iter().map(|broker| Target::all(topic, broker)));
                 }
                 Err(error) => failure = failure.or(Some(error)),
             }
@@ -127,7 +165,7 @@ impl SimpleConsumer {
         let mut failure = None;
         let mut asked = false;
         for target in targets {
-            match self.pop(target, max, invisible, Duration::ZERO).await {
+            match self.leases.pop(target, max, invisible, Duration::ZERO).await {
                 Ok(found) if !found.is_empty() => return Ok(found),
                 Ok(_) => asked = true,
                 Err(error) => failure = failure.or(Some(error)),
@@ -141,7 +179,8 @@ impl SimpleConsumer {
 
     /// Waits until one of them has something. Nothing is leased by waiting, so the others can be given up.
     async fn somewhere(&self, targets: &[Target], wait: Duration) -> Result<bool, Error> {
-        let mut waiting: FuturesUnordered<_> = targets.iter().map(|target| self.has_message(target, wait)).collect();
+        let mut waiting: FuturesUnordered<_> =
+            targets.iter().map(|target| self.leases.has_message(target, wait)).collect();
         let mut failure = None;
         let mut asked = false;
         while let Some(answer) = waiting.next().await {
@@ -160,6 +199,6 @@ impl SimpleConsumer {
 
 impl Drop for SimpleConsumer {
     fn drop(&mut self) {
-        self.session.closing.cancel();
+        self.leases.session.closing.cancel();
     }
 }

@@ -9,7 +9,7 @@ use tenonmq_protocol::{
 };
 use tracing::warn;
 
-use super::{PoppedMessage, SimpleConsumer, lease::Lease};
+use super::{Leases, PoppedMessage, lease::Lease};
 use crate::{
     consumer::{ConsumeFrom, Filter},
     error::Error,
@@ -23,21 +23,23 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 /// All queues that the broker has of a topic.
 const ANY_QUEUE: i32 = -1;
 
-/// A topic at a broker.
-pub(super) struct Target {
-    pub(super) topic: String,
-    pub(super) broker: String,
+/// A topic at a broker, or one queue of it.
+pub(crate) struct Target {
+    pub(crate) topic: String,
+    pub(crate) broker: String,
+    pub(crate) queue_id: i32,
 }
 
 impl Target {
-    pub(super) fn new(topic: &str, broker: &str) -> Self {
-        Self { topic: topic.to_owned(), broker: broker.to_owned() }
+    /// All queues.
+    pub(super) fn all(topic: &str, broker: &str) -> Self {
+        Self { topic: topic.to_owned(), broker: broker.to_owned(), queue_id: ANY_QUEUE }
     }
 }
 
-impl SimpleConsumer {
+impl Leases {
     /// Messages of the target that pass the filter's text.
-    pub(super) async fn pop(
+    pub(crate) async fn pop(
         &self,
         target: &Target,
         max: u16,
@@ -48,14 +50,14 @@ impl SimpleConsumer {
         let filter = self.subscriptions.get(target.topic.as_str()).map_or(&all, |subscription| &subscription.filter);
         let expression = filter.expression();
         let header = PopMessage {
-            consumer_group: &self.settings.group,
+            consumer_group: &self.group,
             topic: &target.topic,
-            queue_id: ANY_QUEUE,
+            queue_id: target.queue_id,
             max_count: i32::from(max),
             invisible_millis: invisible.as_millis() as i64,
             poll_millis: hold.as_millis() as i64,
             born_time: now_ms(),
-            init_mode: if self.settings.from == ConsumeFrom::Earliest { 0 } else { 1 },
+            init_mode: if self.from == ConsumeFrom::Earliest { 0 } else { 1 },
             expression_type: Some(filter.kind()),
             expression: Some(&expression),
             order: false,
@@ -85,12 +87,12 @@ impl SimpleConsumer {
                     if accepted { wanted.push(popped) } else { unwanted.push(popped) }
                 }
                 Err(error) => {
-                    warn!(group = self.settings.group, %error, "a message cannot be read; its lease runs out");
+                    warn!(group = self.group, %error, "a message cannot be read; its lease runs out");
                 }
             }
         }
         if let Err(error) = self.ack_batch(&unwanted).await {
-            warn!(group = self.settings.group, %error, "a message that is not subscribed to is not acknowledged");
+            warn!(group = self.group, %error, "a message that is not subscribed to is not acknowledged");
         }
         wanted
     }
@@ -98,9 +100,9 @@ impl SimpleConsumer {
     /// Whether the target has something; answers when it does, or after `wait`.
     pub(super) async fn has_message(&self, target: &Target, wait: Duration) -> Result<bool, Error> {
         let header = Notification {
-            consumer_group: &self.settings.group,
+            consumer_group: &self.group,
             topic: &target.topic,
-            queue_id: ANY_QUEUE,
+            queue_id: target.queue_id,
             poll_millis: wait.as_millis() as i64,
             born_time: now_ms(),
             order: false,

@@ -2,9 +2,21 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tenonmq_client::{Error, Message, PoppedMessage, SimpleConsumer, SimpleConsumerBuilder};
+use tenonmq_client::{
+    Admin, ConsumeOutcome, Error, Message, PoppedMessage, ReceivedMessage, SimpleConsumer, SimpleConsumerBuilder,
+};
+use tenonmq_protocol::{
+    Command, RequestCode,
+    body::{
+        json,
+        queue::{MessageRequestMode, SetMessageRequestMode},
+    },
+};
 
-use super::support::{fresh, numbered, producer, send_all, text, topic, until};
+use super::{
+    fake::ask,
+    support::{DEADLINE, consumer, fresh, numbered, producer, send_all, text, topic, until},
+};
 
 /// Longer than any scenario, so that nothing comes again by itself.
 const LONG: Duration = Duration::from_secs(300);
@@ -95,5 +107,44 @@ pub async fn one_receive_waits_for_several_topics(ns: &str) -> Result<(), Error>
     sent?;
     assert_eq!(received?, ["there"]);
     consumer.shutdown().await;
+    Ok(())
+}
+
+/// As an operator set it for the group: the broker divides, members pop, and what fails comes again.
+pub async fn a_push_consumer_pops_when_its_broker_says_so(ns: &str) -> Result<(), Error> {
+    let (topic, group, producer) = (topic(ns, 2).await?, fresh("CG"), producer(ns).await?);
+    let mode = SetMessageRequestMode {
+        consumer_group: group.clone(),
+        mode: MessageRequestMode::Pop,
+        pop_share_queue_num: 8,
+        topic: topic.clone(),
+    };
+    for broker in Admin::connect(ns).await?.masters().await? {
+        let set = Command::request(RequestCode::SET_MESSAGE_REQUEST_MODE).with_body(json::to_vec(&mode));
+        let answer = ask(&broker, set).await.ok().flatten();
+        assert_eq!(answer.map(|answer| answer.code), Some(0));
+    }
+    let (into, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let listener = move |message: ReceivedMessage| {
+        let fails = text(&message) == "m3" && message.reconsume_times() == 0;
+        drop(into.send((text(&message), message.reconsume_times())));
+        std::future::ready(if fails { ConsumeOutcome::RetryAtLevel(1) } else { ConsumeOutcome::Done })
+    };
+    let consumer = consumer(ns, &group, &topic, "*").broker_assigned().listener(listener).connect().await?;
+    until("the broker has all of the topic popped", async || {
+        consumer.assignment().iter().any(|queue| queue.topic == topic && queue.queue_id == -1)
+    })
+    .await;
+    send_all(&producer, &topic, &numbered("m", 6)).await?;
+    let mut got = Vec::new();
+    for _ in 0..7 {
+        let next = tokio::time::timeout(DEADLINE, seen.recv()).await.ok().flatten();
+        got.push(next.unwrap_or_default());
+    }
+    assert_eq!(got.pop(), Some(("m3".to_owned(), 1)));
+    got.sort();
+    assert_eq!(got, numbered("m", 6).into_iter().map(|body| (body, 0)).collect::<Vec<_>>());
+    consumer.shutdown().await;
+    producer.shutdown().await;
     Ok(())
 }

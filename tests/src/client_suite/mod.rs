@@ -74,6 +74,7 @@ macro_rules! for_each_later_client_scenario {
             leases::a_message_that_is_not_acknowledged_comes_again,
             leases::leases_are_filtered_by_tag,
             leases::one_receive_waits_for_several_topics,
+            leases::a_push_consumer_pops_when_its_broker_says_so,
         }
     };
 }
