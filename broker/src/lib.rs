@@ -18,4 +18,5 @@ pub mod reply;
 pub mod retry;
 pub mod route;
 pub mod send;
+pub mod timer;
 pub mod transaction;

@@ -433,6 +433,12 @@ impl Store {
         LogReader::new(Arc::clone(&self.parts().log), from, Mark::Confirmed)
     }
 
+    /// End of the last log file that should have been removed and was kept for a [`LogReader`], if there was one: who
+    /// reads before it is asked to move on.
+    pub fn removal_held_up(&self) -> Option<u64> {
+        Some(self.log().held_up()).filter(|end| *end > 0)
+    }
+
     /// As [`log_reader`](Self::log_reader), up to the end of the log: for replication.
     pub fn replica_reader(&self, from: u64) -> LogReader {
         LogReader::new(Arc::clone(&self.parts().log), from, Mark::Appended)

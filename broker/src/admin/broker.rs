@@ -89,12 +89,12 @@ pub fn runtime(core: &Core) -> KvTable {
     put("earliestMessageTimeStamp", core.store.earliest_log_time().unwrap_or(-1).to_string());
     put("startAcceptSendRequestTimeStamp", core.config.load().messages.accept_from_ms.to_string());
     put("pageCacheLockTimeMills", "0".to_owned());
-    for timer in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
-        put(timer, "0".to_owned());
-    }
-    for rate in ["timerEnqueueTps", "timerDequeueTps"] {
-        put(rate, "0.0".to_owned());
-    }
+    let timers = core.timers.progress(core.clock.now_ms());
+    put("timerReadBehind", timers.behind_seconds.to_string());
+    put("timerOffsetBehind", timers.behind_messages.to_string());
+    put("timerCongestNum", timers.pending.to_string());
+    put("timerEnqueueTps", format!("{:?}", timers.taken_in));
+    put("timerDequeueTps", format!("{:?}", timers.delivered));
     let settings = core.config.get_all();
     for pool in ["send", "pull", "litePull", "query", "ack"] {
         put(&format!("{pool}ThreadPoolQueueSize"), "0".to_owned());

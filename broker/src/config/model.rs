@@ -177,8 +177,20 @@ pub struct Messages {
     pub delay_levels_text: String,
     /// `timerWheelEnable`, default true: messages may ask for a time instead of a level.
     pub timers: bool,
-    /// `timerMaxDelaySec`, default three days.
+    /// `timerMaxDelaySec`, default three days; a time further away is refused with 13. Any number of days works.
     pub max_timer_delay: Duration,
+    /// `timerPrecisionMs`, default 1000: what `TIMER_OUT_MS` is rounded to, for Apache. We deliver to the millisecond.
+    pub timer_precision_ms: i64,
+    /// `timerRollWindowSlot`, default 172 800: how many steps ahead Apache is left a timer before it puts it back.
+    pub timer_roll_window: i64,
+    /// `mappedFileSizeTimerLog`, in bytes, default 100 MiB: length of the timer log's files as they are left to Apache.
+    pub timer_log_file_size: u64,
+    /// `timerStopEnqueue`, default false: new timers are stored and not looked at.
+    pub stop_timer_enqueue: bool,
+    /// `timerStopDequeue`, default false: timers that are due wait.
+    pub stop_timer_dequeue: bool,
+    /// `allowRecallWhenBrokerNotWriteable`, default true.
+    pub recall_when_not_writable: bool,
     /// `traceOn`, default true; told in the answer to a send.
     pub trace_on: bool,
     /// `syncFlushTimeout`, in milliseconds, default 5 s: how long a send waits for the disk before it is answered with 10.

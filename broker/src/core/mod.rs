@@ -35,6 +35,7 @@ use crate::{
     group::{queue_lock::QueueLocks, request_mode::RequestModes},
     offset::{Offsets, history::History},
     pop::Pops,
+    timer::Timers,
     transaction::Transactions,
 };
 
@@ -72,6 +73,8 @@ pub struct Core {
     pub dead_letters: DeadLetters,
     /// Messages that are popped and not acknowledged.
     pub pops: Pops,
+    /// Messages that wait for a time of their own.
+    pub timers: Timers,
     /// Held pulls.
     pub waiters: Waiters,
     /// Counters.

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use tenonmq_protocol::body::TopicConfigTable;
-use tenonmq_storage::{ConfigFile, Environment, OpenError, Store, StoreConfig, fs::RealFs};
+use tenonmq_storage::{ConfigFile, Environment, FileError, OpenError, Store, StoreConfig, fs::RealFs};
 
 use super::{
     Core, LoadError,
@@ -28,6 +28,7 @@ use crate::{
     },
     offset::{self, Offsets, history::History},
     pop::{self, Pops},
+    timer::Timers,
     transaction::{self, Transactions},
 };
 
@@ -55,6 +56,9 @@ pub enum CoreError {
     /// The history of offsets cannot be read.
     #[error("the history of offsets below tenonmq/ cannot be read")]
     History(#[source] std::io::Error),
+    /// How far timers are cannot be read.
+    #[error(transparent)]
+    Timers(#[from] FileError),
     /// The undecided half messages cannot be found again.
     #[error(transparent)]
     Transactions(#[from] transaction::OpenError),
@@ -97,6 +101,7 @@ impl Core {
         let delays = Delays::open(&store, settings.delays.version_step)?;
         let dead_letters = DeadLetters::open(&store)?;
         let pops = Pops::open(&store, &settings.pop, &offsets)?;
+        let timers = Timers::open(&store)?;
         Ok(Self {
             config,
             clock,
@@ -114,6 +119,7 @@ impl Core {
             delays,
             dead_letters,
             pops,
+            timers,
             waiters: Waiters::default(),
             stats: Stats::with_limit(settings.stats_items),
             started_ms: now_ms,

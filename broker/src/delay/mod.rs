@@ -19,4 +19,4 @@ pub mod wish;
 
 pub use levels::{Delays, Waiting, note_target};
 pub use scheduler::{Scheduler, keep_delivering};
-pub use wish::wished_level;
+pub use wish::{Wish, time_ahead, wished};

@@ -276,8 +276,10 @@ async fn saved_offsets_outside_the_queue_are_moved_into_it() {
 }
 
 #[tokio::test]
-async fn a_message_that_asks_for_a_time_is_refused_as_long_as_there_is_no_timer() {
-    let (broker, peer) = broker();
+async fn a_message_that_asks_for_a_time_is_refused_when_timers_are_switched_off() {
+    let broker = TestBroker::with(&[("timerWheelEnable", "false")]);
+    broker.topic("orders", 2);
+    let peer = Peer::new(1);
     let later = START_MS + 60_000;
     for text in [
         "TIMER_DELAY_SEC\u{1}60\u{2}".to_owned(),

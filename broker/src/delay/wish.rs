@@ -5,16 +5,30 @@ use tenonmq_protocol::{
     message::{Properties, properties::names as property},
 };
 
-use crate::{config::Messages, core::clock::Clock, error::Refusal};
+use crate::{
+    config::Messages,
+    core::clock::Clock,
+    error::Refusal,
+    timer::{Timer, out_ms},
+};
 
 const TIMER_WISHES: [&str; 3] = [property::TIMER_DELAY_SEC, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS];
 
-/// The delay level that a message asks for; `None` when it may be seen at once.
+/// What a message asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// A delay level.
+    Level(i32),
+    /// A time of its own.
+    At(Timer),
+}
+
+/// What a message asks for; `None` when it may be seen at once. A delay counts from now.
 ///
 /// # Errors
-/// 1 for a level that is no number, and for a time in the future, which needs the timer; 13 for a time that is no
-/// number or too far away. The answers are Apache's.
-pub fn wished_level(properties: &Properties<'_>, rules: &Messages, clock: &Clock) -> Result<Option<i32>, Refusal> {
+/// 1 for a level that is no number, and for a time when timers are switched off; 13 for a time that is no number or too
+/// far away. The answers are Apache's.
+pub fn wished(properties: &Properties<'_>, rules: &Messages, clock: &Clock) -> Result<Option<Wish>, Refusal> {
     if properties.iter().any(|(name, _)| is_wish(name)) { read(properties, rules, clock.now_ms()) } else { Ok(None) }
 }
 
@@ -23,7 +37,7 @@ fn is_wish(name: &str) -> bool {
 }
 
 #[cold]
-fn read(properties: &Properties<'_>, rules: &Messages, now_ms: i64) -> Result<Option<i32>, Refusal> {
+fn read(properties: &Properties<'_>, rules: &Messages, now_ms: i64) -> Result<Option<Wish>, Refusal> {
     if let Some(text) = properties.get(property::DELAY) {
         let not_a_number = |_| {
             let remark = format!("the delay level of the message is not a number: DELAY is {text:?}");
@@ -31,15 +45,29 @@ fn read(properties: &Properties<'_>, rules: &Messages, now_ms: i64) -> Result<Op
         };
         let level: i32 = text.parse().map_err(not_a_number)?;
         if level > 0 {
-            return Ok(Some(level)); // the wishes for a time do not count then
+            return Ok(Some(Wish::Level(level))); // the wishes for a time do not count then
         }
     }
-    match wished_time(properties, now_ms) {
-        Ok(Some(at_ms)) if at_ms > now_ms => Err(without_timer(at_ms - now_ms, rules)),
-        Ok(at_ms) if at_ms.is_some() && properties.contains(property::TIMER_DEL_UNIQKEY) => Err(illegal(rules)),
+    let wished = wished_time(properties, now_ms);
+    if !rules.timers && !matches!(wished, Ok(None)) {
+        let remark = "accurate timer message is not enabled, timerWheelEnable is false";
+        return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
+    }
+    match wished {
+        Ok(Some(due_ms)) if due_ms > now_ms && due_ms - now_ms > max_delay_ms(rules) => Err(illegal(rules)),
+        Ok(Some(due_ms)) if due_ms > now_ms => {
+            Ok(Some(Wish::At(Timer { due_ms, out_ms: out_ms(due_ms, rules.timer_precision_ms) })))
+        }
+        Ok(due_ms) if due_ms.is_some() && properties.contains(property::TIMER_DEL_UNIQKEY) => Err(illegal(rules)),
         Ok(_) => Ok(None),
         Err(NotANumber) => Err(illegal(rules)),
     }
+}
+
+/// The time of delivery that a message asks for, if it lies ahead: for one that was admitted before.
+pub fn time_ahead(properties: &Properties<'_>, now_ms: i64, precision_ms: i64) -> Option<Timer> {
+    let due_ms = wished_time(properties, now_ms).ok()??;
+    (due_ms > now_ms).then(|| Timer { due_ms, out_ms: out_ms(due_ms, precision_ms) })
 }
 
 struct NotANumber;
@@ -57,15 +85,6 @@ fn wished_time(properties: &Properties<'_>, now_ms: i64) -> Result<Option<i64>, 
         property::TIMER_DELAY_MS => now_ms.saturating_add(value),
         _ => value,
     }))
-}
-
-/// There is no timer yet: what asks for one is refused, so that it is not delivered early.
-fn without_timer(delay_ms: i64, rules: &Messages) -> Refusal {
-    if delay_ms > max_delay_ms(rules) {
-        return illegal(rules);
-    }
-    let remark = "accurate timer message is not enabled, timerWheelEnable is false";
-    Refusal::new(ResponseCode::SYSTEM_ERROR, remark)
 }
 
 fn illegal(rules: &Messages) -> Refusal {

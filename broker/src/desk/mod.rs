@@ -8,6 +8,7 @@ mod dlq;
 mod offset;
 mod output;
 mod queue;
+mod timer;
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
@@ -52,6 +53,9 @@ enum Noun {
     /// Dead letters, and sending them again
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// Messages that wait for their time
+    #[command(subcommand)]
+    Timer(timer::Timer),
 }
 
 impl Noun {
@@ -60,6 +64,7 @@ impl Noun {
             Self::Offset(verb) => verb.run(desk).await,
             Self::Queue(verb) => verb.run(desk).await,
             Self::Dlq(verb) => verb.run(desk).await,
+            Self::Timer(verb) => verb.run(desk).await,
         }
     }
 }

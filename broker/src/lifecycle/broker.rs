@@ -30,6 +30,7 @@ use crate::pop;
 use crate::remoting::{BrokerDispatch, Server};
 use crate::route::address::{Advertised, Candidates};
 use crate::route::{Registrar, TopicSource};
+use crate::timer;
 use crate::transaction;
 
 /// How long the start waits for name servers elsewhere; one that is slower is told later.
@@ -76,6 +77,7 @@ impl BrokerRole {
         keeping.spawn(|stop| delay::keep_delivering(core.clone(), stop));
         keeping.spawn(|stop| dead_letter::keep_redriving(core.clone(), stop));
         keeping.spawn(|stop| pop::keep_returning(core.clone(), stop));
+        keeping.spawn(|stop| timer::keep_firing(core.clone(), stop));
         keeping.spawn(|stop| stats::keep_sampling(core.clone(), stop));
 
         let registrar = registrar(&core, &advertised, &settings, embedded);
@@ -124,6 +126,9 @@ fn close(core: &Core) -> Result<(), FileError> {
     }
     if let Err(error) = core.pops.save_orders(core) {
         error!(%error, "ordered pops not saved");
+    }
+    if let Err(error) = core.timers.close(core) {
+        error!(%error, "timers not saved; timer messages may be delivered again by another broker");
     }
     core.store.shutdown()
 }

@@ -1,6 +1,6 @@
 //! A broker without sockets, for tests: requests go in as commands, answers come out as commands, time stands still.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tenonmq_protocol::{
@@ -91,6 +91,14 @@ impl TestBroker {
         Self::with(&[])
     }
 
+    /// A broker over a directory that Apache wrote: `clean`, `killed` or `ext` of the golden data.
+    pub(crate) fn of_apache(variant: &str, now_ms: i64) -> Self {
+        let from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/store")).join(variant).join("data");
+        let folder = tempfile::tempdir().unwrap();
+        copy_tree(&from, folder.path());
+        Self::over(folder, ManualClock::at(now_ms), &[])
+    }
+
     fn over(folder: tempfile::TempDir, clock: Arc<ManualClock>, settings: &[(&str, &str)]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 10911));
         let identity = Identity::new(Who {
@@ -106,6 +114,12 @@ impl TestBroker {
         store.index_enabled = false;
         store.populate_ahead = 0;
         store.reserve_bytes = 0;
+        if folder.path().join("timerwheel.gz").exists() {
+            // the sizes of the golden data
+            store.segment_size = 131_072;
+            store.consume_queue_file_size = 1000;
+            store.batch_consume_queue_file_size = 460;
+        }
         let core = Core::open(config(settings), store, Clock::manual(clock.clone()), identity).unwrap();
         let core = Arc::new(core);
         Self { dispatch: BrokerDispatch::new(Arc::clone(&core)), core, clock, folder }
@@ -121,6 +135,7 @@ impl TestBroker {
         self.core.offsets.save(self.core.clock.now_ms()).unwrap();
         self.core.groups.save().unwrap();
         self.core.delays.save(self.core.clock.now_ms()).unwrap();
+        self.core.timers.close(&self.core).unwrap();
         self.core.store.shutdown().unwrap();
         let Self { core, dispatch, folder, clock } = self;
         drop((dispatch, core));
@@ -141,7 +156,7 @@ impl TestBroker {
         Self::over(folder, clock, &[])
     }
 
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
@@ -240,6 +255,18 @@ pub(crate) fn config(settings: &[(&str, &str)]) -> Arc<LiveConfig> {
     let input = Input { flags: flags.collect(), ..Input::default() };
     let loaded = load(&input, &Machine::for_tests()).unwrap();
     Arc::new(LiveConfig::new(loaded.config, loaded.values, Machine::for_tests()))
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::write(target, std::fs::read(entry.path()).unwrap()).unwrap(); // writable, whatever the original
+        }
+    }
 }
 
 fn drain(out: &mut Outbox) -> Bytes {

@@ -46,7 +46,9 @@ pub fn send_batch<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>,
     let given = find(text, property::UNIQ_KEY);
     let mut properties = Properties::parse(text);
     check_properties(&properties)?;
-    delay::wished_level(&properties, &config.messages, &core.clock)?; // refuses what needs the timer
+    if delay::wished(&properties, &config.messages, &core.clock)?.is_some() {
+        return Err(illegal("a batch cannot have a time of delivery".into()));
+    }
     let waits = waits_for_durability(&properties);
     properties::complete(&mut properties, &config, &who, None);
     let is_inner = given.is_some() && sending.queue(&target.topic, queue_id)?.kind() == QueueKind::Batch;
@@ -65,6 +67,7 @@ pub fn send_batch<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>,
         key,
         inner_batch: given.filter(|_| is_inner),
         ticket: waits.then_some(last.ticket),
+        recall_handle: None,
         created: target.created.then_some(target.topic),
     })
 }

@@ -30,9 +30,10 @@ pub use properties::MessageKey;
 use crate::{
     config::Config,
     core::{Core, deliver, identity::Who, topics::Topic},
-    delay::{self, Waiting},
+    delay::{self, Waiting, Wish},
     error::Refusal,
     retry::dead_letter,
+    timer::{self, Timer},
     transaction::half,
 };
 
@@ -64,6 +65,8 @@ pub struct Receipt<'a> {
     pub inner_batch: Option<&'a str>,
     /// Durability that the producer waits for, unless it said `WAIT=false`.
     pub ticket: Option<Ticket>,
+    /// With which a message that waits for a time of its own can be recalled.
+    pub recall_handle: Option<String>,
     /// The topic that this send created; it is registered before the producer is answered.
     pub created: Option<Arc<Topic>>,
 }
@@ -100,15 +103,16 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
     let waits = waits_for_durability(&properties);
     let given_up = dead_letter::given_up_by(core, header, message.version)?;
     let mut created = target.created.then(|| Arc::clone(&target.topic));
-    let stored = if let Some(group) = given_up {
+    let (stored, timer) = if let Some(group) = given_up {
         let (topic, is_new) = dead_letter::topic_of(core, group);
         created = is_new.then(|| Arc::clone(&topic)).or(created);
         properties.set(property::DELAY, "-1");
-        sending.plain(&topic, dead_letter::QUEUE, &properties)?
+        (sending.plain(&topic, dead_letter::QUEUE, &properties)?, None)
     } else {
         sending.stored(&target.topic, queue_id, &mut properties)?
     };
     drop(properties); // they borrow the key
+    let recall_handle = timer.and_then(|timer| timer::recall::handle(&who, header.topic, &timer, key.as_str()));
     Ok(Receipt {
         message_ids: SmallVec::from_buf([message_id(&who, &stored)]),
         queue_id,
@@ -116,6 +120,7 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
         key,
         inner_batch: None,
         ticket: waits.then_some(stored.ticket),
+        recall_handle,
         created,
     })
 }
@@ -145,19 +150,31 @@ pub(crate) fn check(core: &Core, message: Incoming<'_>) -> Result<Checked, Refus
 }
 
 impl<'a> Sending<'a> {
-    /// Stores the message in the way that its properties ask for.
-    fn stored(&self, topic: &'a Topic, queue_id: i32, properties: &mut Properties<'a>) -> Result<Appended, Refusal> {
-        let level = delay::wished_level(properties, &self.config.messages, &self.core.clock)?;
+    /// Stores the message in the way that its properties ask for. With its time, if it waits for one of its own.
+    fn stored(
+        &self,
+        topic: &'a Topic,
+        queue_id: i32,
+        properties: &mut Properties<'a>,
+    ) -> Result<(Appended, Option<Timer>), Refusal> {
+        let wish = delay::wished(properties, &self.config.messages, &self.core.clock)?;
         if half::is_half(properties, self.message.header.reconsume_times) {
-            return self.half(queue_id, properties); // a delay begins when it is committed
+            return Ok((self.half(queue_id, properties)?, None)); // a delay begins when it is committed
         }
         if self.is_inner_batch(topic, queue_id, properties)? {
-            return self.inner_batch(topic, queue_id, properties);
+            return Ok((self.inner_batch(topic, queue_id, properties)?, None));
         }
-        match level.and_then(|level| self.core.delays.waiting(level)) {
-            Some(waiting) if self.may_be_delayed() => self.delayed(&waiting, topic, queue_id, properties),
-            _ => self.plain(topic, queue_id, properties),
-        }
+        let stored = match wish.filter(|_| self.may_be_delayed()) {
+            Some(Wish::At(timer)) => {
+                return Ok((self.timed(&timer, topic, queue_id, properties)?, Some(timer)));
+            }
+            Some(Wish::Level(level)) => match self.core.delays.waiting(level) {
+                Some(waiting) => self.delayed(&waiting, topic, queue_id, properties)?,
+                None => self.plain(topic, queue_id, properties)?,
+            },
+            None => self.plain(topic, queue_id, properties)?,
+        };
+        Ok((stored, None))
     }
 
     /// A record that says of itself that it is prepared or rolled back is in no queue, so it cannot wait in one.
@@ -178,6 +195,21 @@ impl<'a> Sending<'a> {
         let sys_flag = self.message.header.sys_flag | properties::topic_flag(topic);
         let place = Place { topic: Waiting::TOPIC, queue_id: waiting.queue().queue_id(), sys_flag };
         self.put(&place, properties, |record| core.delays.append(&core.store, &core.waiters, waiting, record))
+    }
+
+    fn timed(
+        &self,
+        timer: &Timer,
+        topic: &'a Topic,
+        queue_id: i32,
+        properties: &mut Properties<'a>,
+    ) -> Result<Appended, Refusal> {
+        let core = self.core;
+        timer.note_target(properties, &topic.config.topic_name, queue_id);
+        let sys_flag = self.message.header.sys_flag | properties::topic_flag(topic);
+        let place = Place { topic: Timer::TOPIC, queue_id: Timer::QUEUE, sys_flag };
+        let tags_code = tags_code(properties.get(property::TAGS));
+        self.put(&place, properties, |record| core.timers.append(&core.store, record, tags_code, timer))
     }
 
     fn plain(&self, topic: &Topic, queue_id: i32, properties: &Properties<'_>) -> Result<Appended, Refusal> {

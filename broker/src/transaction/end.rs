@@ -13,7 +13,7 @@ use super::{
     records::{HalfRecord, OP_TAGS_CODE, OpBody, PARKED_TOPIC},
     state::{Claim, Decision, Half},
 };
-use crate::core::names::SCHEDULE_TOPIC;
+use crate::core::names::{SCHEDULE_TOPIC, TIMER_TOPIC};
 
 /// Messages looked through for the visible copy of one that was decided before a restart.
 const LOOK_AHEAD: usize = 4096;
@@ -211,6 +211,17 @@ impl Transactions {
             host.delayed(level);
             return Ok(());
         }
+        if level <= 0
+            && half.is_timed
+            && let (Some(timer), Some(queue)) = (host.time_of(half.text), host.timer_queue())
+        {
+            let text = half.text_timed(&timer);
+            let record = half.committed_timed(&text);
+            let items: [(&Queue, _, _); 2] = [(&queue, record, tags_code), (&self.op, op_record, OP_TAGS_CODE)];
+            self.store.append_all(&items, AppendClass::Settle)?;
+            host.timed(&timer);
+            return Ok(());
+        }
         let items: [(&Queue, _, _); 2] = [(&queue, half.committed(), tags_code), (&self.op, op_record, OP_TAGS_CODE)];
         let appended = self.store.append_all(&items, AppendClass::Settle)?;
         if let Some(visible) = appended.first() {
@@ -273,6 +284,7 @@ impl Transactions {
         let is_delayed = |other: &HalfRecord<'_>| other.is_commit() && other.real_topic == half.real_topic;
         if found(half.real_topic, &|other: &HalfRecord<'_>| other.is_commit())
             || (half.delay_level() > 0 && found(SCHEDULE_TOPIC, &is_delayed))
+            || (half.is_timed && found(TIMER_TOPIC, &is_delayed))
             || self.is_published(half)
         {
             Verdict::Committed
@@ -290,7 +302,8 @@ impl Transactions {
         let highest = self.store.config().delay_levels_ms.len().try_into().unwrap_or(i32::MAX);
         let level = half.delay_level().min(highest);
         let delayed = (level > 0).then(|| self.store.find_queue(SCHEDULE_TOPIC, level - 1)).flatten();
-        real.iter().chain(&delayed).any(|queue| self.is_in(queue, half))
+        let timed = half.is_timed.then(|| self.store.find_queue(TIMER_TOPIC, 0)).flatten();
+        real.iter().chain(&delayed).chain(&timed).any(|queue| self.is_in(queue, half))
     }
 
     /// Whether a committed copy of `half` is among the first messages that came into `queue` after it.

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use tenonmq_protocol::message::Properties;
 use tenonmq_storage::Queue;
 use tokio::sync::watch;
 
@@ -15,7 +16,9 @@ use crate::{
         Core,
         topics::{perm, topic},
     },
+    delay,
     group::stopped,
+    timer::Timer,
 };
 
 /// Time between two savings of offsets (Apache's `transactionMetricFlushInterval`).
@@ -55,6 +58,19 @@ impl Host for Core {
         if let Some(waiting) = self.delays.waiting(level) {
             self.delays.appended(&waiting);
         }
+    }
+
+    fn timer_queue(&self) -> Option<Arc<Queue>> {
+        Some(self.timers.queue().clone())
+    }
+
+    fn timed(&self, timer: &Timer) {
+        self.timers.appended(timer);
+    }
+
+    fn time_of(&self, properties: &str) -> Option<Timer> {
+        let precision_ms = self.config.load().messages.timer_precision_ms;
+        delay::time_ahead(&Properties::parse(properties), self.clock.now_ms(), precision_ms)
     }
 
     fn is_online(&self, group: &str) -> bool {

@@ -54,7 +54,7 @@ use self::{
     snapshot::Snapshot,
     state::{Half, Limits, Rules, State},
 };
-use crate::config::LiveConfig;
+use crate::{config::LiveConfig, timer::Timer};
 
 /// What transactions need of the broker around them.
 pub trait Host: Send + Sync {
@@ -82,6 +82,22 @@ pub trait Host: Send + Sync {
     /// A message of a delay level was appended to its queue.
     fn delayed(&self, level: i32) {
         let _ = level;
+    }
+
+    /// Where messages with a time of their own wait.
+    fn timer_queue(&self) -> Option<Arc<Queue>> {
+        None
+    }
+
+    /// A message was appended there.
+    fn timed(&self, timer: &Timer) {
+        let _ = timer;
+    }
+
+    /// The time of delivery that a property text asks for, if it lies ahead. A delay counts from now.
+    fn time_of(&self, properties: &str) -> Option<Timer> {
+        let _ = properties;
+        None
     }
 
     /// Whether a producer of `group` is connected. Called under the lock of the state: must not call back.

@@ -12,7 +12,7 @@ use tenonmq_protocol::message::{
     record::PROPERTIES_CRC_LEN,
 };
 
-use crate::{core::names::SCHEDULE_TOPIC, delay::note_target};
+use crate::{core::names::SCHEDULE_TOPIC, delay::note_target, timer::Timer};
 
 pub(super) use crate::core::names::{
     CHECK_MAX_TIME_TOPIC as PARKED_TOPIC, HALF_TOPIC, OP_TOPIC, TRANSACTION_GROUP as GROUP,
@@ -42,6 +42,8 @@ pub(super) struct HalfRecord<'a> {
     pub(super) check_times: Option<&'a str>,
     pub(super) first_copy: Option<&'a str>,
     pub(super) delay: Option<&'a str>,
+    /// Whether it asks for a time of delivery.
+    pub(super) is_timed: bool,
 }
 
 impl<'a> HalfRecord<'a> {
@@ -66,6 +68,7 @@ impl<'a> HalfRecord<'a> {
             check_times: None,
             first_copy: None,
             delay: None,
+            is_timed: false,
         };
         for (name, value) in pairs(text) {
             match name {
@@ -79,6 +82,9 @@ impl<'a> HalfRecord<'a> {
                 property::TRANSACTION_CHECK_TIMES => half.check_times = Some(value),
                 property::TRAN_PREPARED_QUEUE_OFFSET => half.first_copy = Some(value),
                 property::DELAY => half.delay = Some(value),
+                property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
+                    half.is_timed = true;
+                }
                 _ => {}
             }
         }
@@ -133,6 +139,26 @@ impl<'a> HalfRecord<'a> {
         }
         note_target(&mut properties, level, self.real_topic, self.real_queue_id);
         let mut text = Vec::with_capacity(self.text.len());
+        properties.encode_into(&mut text);
+        text
+    }
+
+    /// The committed message as it waits for its time; `text` is from [`HalfRecord::text_timed`].
+    pub(super) fn committed_timed<'t>(&self, text: &'t [u8]) -> NewRecord<'t>
+    where
+        'a: 't,
+    {
+        NewRecord { topic: Timer::TOPIC, queue_id: Timer::QUEUE, properties: text, ..self.committed() }
+    }
+
+    /// The property text of a committed message that waits for its time.
+    pub(super) fn text_timed(&self, timer: &Timer) -> Vec<u8> {
+        let mut properties = Properties::parse(self.text);
+        for name in [property::REAL_TOPIC, property::REAL_QID, property::TRAN_MSG] {
+            properties.remove(name);
+        }
+        timer.note_target(&mut properties, self.real_topic, self.real_queue_id);
+        let mut text = Vec::with_capacity(self.text.len() + 32);
         properties.encode_into(&mut text);
         text
     }

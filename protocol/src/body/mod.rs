@@ -19,6 +19,7 @@ pub mod register;
 pub mod route;
 pub mod running;
 pub mod stats;
+pub mod timer_desk;
 pub mod topic;
 
 pub use self::admin::*;

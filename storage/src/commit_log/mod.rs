@@ -46,6 +46,7 @@ pub(crate) struct CommitLog {
     progress: Arc<Progress>,
     clock: Arc<dyn Clock>,
     holds: Mutex<Vec<Weak<AtomicU64>>>,
+    held_up: AtomicU64,
     limits: Limits,
 }
 
@@ -95,6 +96,7 @@ impl CommitLog {
             progress,
             clock,
             holds: Mutex::default(),
+            held_up: AtomicU64::new(0),
             limits,
         }
     }
@@ -191,10 +193,11 @@ impl CommitLog {
     pub(crate) fn remove_oldest(&self, may_go: impl FnOnce(&Segment) -> bool) -> Result<bool, FileError> {
         let segments = self.segments();
         let Some(first) = segments.first().filter(|_| segments.len() > 1) else { return Ok(false) };
-        if first.end() > self.progress.flushed().min(self.progress.confirmed())
-            || first.end() > self.held_from()
-            || !may_go(first)
-        {
+        if first.end() > self.progress.flushed().min(self.progress.confirmed()) || !may_go(first) {
+            return Ok(false);
+        }
+        if first.end() > self.held_from() {
+            self.held_up.fetch_max(first.end(), Ordering::AcqRel);
             return Ok(false);
         }
         let base = first.base;
@@ -203,6 +206,11 @@ impl CommitLog {
             .rcu(|segments| segments.iter().filter(|segment| segment.base != base).cloned().collect::<Vec<_>>());
         tracing::info!(path = %first.log.path().display(), "removed an expired commit-log file");
         Ok(true)
+    }
+
+    /// End of the last file that should have been removed and was held by a reader; 0 for none so far.
+    pub(crate) fn held_up(&self) -> u64 {
+        self.held_up.load(Ordering::Acquire)
     }
 
     /// Keeps what is behind `position` from being removed, as long as it lives.

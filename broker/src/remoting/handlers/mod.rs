@@ -16,6 +16,7 @@ pub(crate) mod relay;
 pub(crate) mod reply;
 pub(crate) mod retry;
 pub(crate) mod send;
+pub(crate) mod timer;
 pub(crate) mod topic;
 pub(crate) mod transaction;
 

@@ -102,7 +102,7 @@ fn write(config: &Config, receipt: &Receipt<'_>, out: &mut impl FieldSink) {
         queue_offset: receipt.queue_offset,
         transaction_id: Some(receipt.key.as_str()),
         batch_unique_id: receipt.inner_batch,
-        recall_handle: None,
+        recall_handle: receipt.recall_handle.as_deref(),
         region: Some(&config.identity.region),
         trace_on: Some(if config.messages.trace_on { "true" } else { "false" }),
     };
