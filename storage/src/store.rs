@@ -210,6 +210,9 @@ impl Store {
         class: AppendClass,
         place: impl FnMut(Appended),
     ) -> Result<(), AppendError> {
+        for (queue, _, _) in items {
+            queue.prepare();
+        }
         let result = if self.parts().config.record_crc {
             let room = |(_, record, _): &(&Queue, NewRecord<'_>, i64)| {
                 let mut properties = record.properties.to_vec();

@@ -29,6 +29,8 @@ pub(super) fn store(read: &Reader<'_>, root: &Path, delay_levels: &[Duration]) -
         consume_queue_flush_interval: read.millis("flushIntervalConsumeQueue", 1)?,
         retention: retention(read)?,
         check_crc: read.flag("checkCRCOnRecover")?,
+        record_crc: read.flag("enabledAppendPropCRC")?,
+        verify_record_crc: read.flag("forceVerifyPropCRC")?,
         delay_levels_ms: delay_levels.iter().map(|delay| delay.as_millis() as i64).collect(),
         ..StoreConfig::new(root)
     };

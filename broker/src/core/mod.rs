@@ -18,7 +18,7 @@ pub mod waiters;
 use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
-use tenonmq_protocol::body::{JsonError, json};
+use tenonmq_protocol::body::{JsonError, TopicConfig, json};
 use tenonmq_storage::{ConfigFile, FileError, Store};
 
 pub use open::CoreError;
@@ -85,6 +85,14 @@ pub struct Core {
     pub announcer: Announcer,
     /// Records within this distance of the end of the log are taken to be in memory.
     pub memory_hint_bytes: u64,
+}
+
+impl Core {
+    /// Saves a new or changed topic, and tells the name servers. Whoever asked for it is answered after that.
+    pub async fn topic_changed(&self, topic: &TopicConfig) {
+        self.topics.saved().await;
+        self.announcer.topic_changed(topic).await;
+    }
 }
 
 /// A table of the data directory that cannot be read.

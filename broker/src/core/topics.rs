@@ -1,11 +1,15 @@
 //! The topics of this broker: their configuration, and the queues behind them.
 //!
 //! Lookups read a snapshot and take no lock. Changes copy the table, save `config/topics.json` and raise its data
-//! version before they return, one at a time. Rules: `transactions-retry-delay.md` section 5.
+//! version before they return, one at a time. A topic that comes into being with a request is saved beside the network
+//! threads instead, and the request is answered after that. Rules: `transactions-retry-delay.md` section 5.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -13,6 +17,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tenonmq_protocol::body::{DataVersion, TopicConfig, TopicConfigTable};
 use tenonmq_storage::{ConfigFile, Queue, Store};
+use tokio::{runtime::Handle, sync::watch};
 use tracing::error;
 
 use super::names;
@@ -69,10 +74,18 @@ impl Topic {
 type Table = FxHashMap<Arc<str>, Arc<Topic>>;
 
 /// The topic table.
-pub struct Topics {
+pub struct Topics(Arc<Inner>);
+
+struct Inner {
     table: ArcSwap<Table>,
     version: Mutex<DataVersion>,
+    /// Number of changes so far. Raised with `version` locked.
+    changes: AtomicU64,
     file: ConfigFile,
+    /// Number of the last change that is in the file, or could not be written. Locked after `version` or alone.
+    saved: Mutex<u64>,
+    /// The same, for those who wait.
+    settled: watch::Sender<u64>,
 }
 
 /// What a put did to the table.
@@ -107,34 +120,41 @@ impl Topics {
                 Arc::new(Topic::new(config))
             });
         }
-        let topics = Self { table: ArcSwap::from_pointee(table), version: Mutex::new(data_version), file };
+        let topics = Self(Arc::new(Inner {
+            table: ArcSwap::from_pointee(table),
+            version: Mutex::new(data_version),
+            changes: AtomicU64::new(0),
+            file,
+            saved: Mutex::new(0),
+            settled: watch::Sender::new(0),
+        }));
         if added {
-            let mut version = topics.version.lock();
-            raise(&mut version, now_ms);
-            topics.save(&version);
+            let mut version = topics.0.version.lock();
+            topics.0.raise(&mut version, now_ms);
+            topics.0.save(&version);
         }
         Ok(topics)
     }
 
     /// The topic of that name.
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
-        self.table.load().get(name).cloned()
+        self.0.table.load().get(name).cloned()
     }
 
     /// Every topic as it is now.
     pub fn all(&self) -> Vec<Arc<Topic>> {
-        self.table.load().values().cloned().collect()
+        self.0.table.load().values().cloned().collect()
     }
 
     /// Version of the table.
     pub fn version(&self) -> DataVersion {
-        *self.version.lock()
+        *self.0.version.lock()
     }
 
     /// The whole table in the shape of the file and of registrations.
     pub fn snapshot(&self) -> TopicConfigTable {
-        let version = self.version.lock();
-        self.snapshot_at(&version)
+        let version = self.0.version.lock();
+        self.0.snapshot_at(&version)
     }
 
     /// Creates or replaces a topic, and saves the table.
@@ -151,21 +171,43 @@ impl Topics {
     }
 
     /// The topic of that name, created as `config` says when it is missing. True with a topic that is new.
+    ///
+    /// A new topic is there at once and saved soon: within a tokio runtime the file is written by another thread. Nobody may
+    /// be told of it before [`saved`](Self::saved) resolves.
     pub fn get_or_create(&self, name: &str, now_ms: i64, config: impl FnOnce() -> TopicConfig) -> (Arc<Topic>, bool) {
         if let Some(topic) = self.get(name) {
             return (topic, false);
         }
-        let mut version = self.version.lock();
+        let mut version = self.0.version.lock();
         if let Some(topic) = self.get(name) {
             return (topic, false);
         }
         let topic = Arc::new(Topic::new(config()));
-        let mut table = Table::clone(&self.table.load());
+        let mut table = Table::clone(&self.0.table.load());
         table.insert(name.into(), Arc::clone(&topic));
-        self.table.store(Arc::new(table));
-        raise(&mut version, now_ms);
-        self.save(&version);
+        self.0.table.store(Arc::new(table));
+        self.0.raise(&mut version, now_ms);
+        match Handle::try_current() {
+            Ok(runtime) => {
+                let inner = Arc::clone(&self.0);
+                drop(runtime.spawn_blocking(move || inner.catch_up())); // it runs to its end by itself
+            }
+            Err(_) => self.0.save(&version),
+        }
         (topic, true)
+    }
+
+    /// Resolves when every change so far is in the file, or the log says that it cannot be written.
+    pub async fn saved(&self) {
+        let change = self.0.changes.load(Ordering::Acquire);
+        let mut settled = self.0.settled.subscribe();
+        // The sender lives as long as this table.
+        let _ = settled.wait_for(|&saved| saved >= change).await;
+    }
+
+    /// Writes the file if it lacks a change. Blocking.
+    pub fn save(&self) {
+        self.0.catch_up();
     }
 
     /// Removes a topic from the table. False when there was none. Its queues are the store's to delete.
@@ -176,15 +218,22 @@ impl Topics {
     }
 
     fn change(&self, now_ms: i64, edit: impl FnOnce(&mut Table) -> Change) -> Change {
-        let mut version = self.version.lock();
-        let mut table = Table::clone(&self.table.load());
+        let mut version = self.0.version.lock();
+        let mut table = Table::clone(&self.0.table.load());
         let change = edit(&mut table);
         if change != Change::Unchanged {
-            self.table.store(Arc::new(table));
-            raise(&mut version, now_ms);
-            self.save(&version);
+            self.0.table.store(Arc::new(table));
+            self.0.raise(&mut version, now_ms);
+            self.0.save(&version);
         }
         change
+    }
+}
+
+impl Inner {
+    fn raise(&self, version: &mut DataVersion, now_ms: i64) {
+        raise(version, now_ms);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     fn snapshot_at(&self, version: &DataVersion) -> TopicConfigTable {
@@ -194,11 +243,35 @@ impl Topics {
         TopicConfigTable { data_version: *version, topic_config_table }
     }
 
-    /// A table that cannot be saved stays in force: the next change tries again, and the log says so.
+    /// Saves the table as it is, with `version` locked.
     fn save(&self, version: &DataVersion) {
-        if let Err(error) = super::save_json(&self.file, &self.snapshot_at(version)) {
+        let change = self.changes.load(Ordering::Acquire);
+        self.write(&self.snapshot_at(version), change);
+    }
+
+    /// Saves the table unless its last change is saved. Changes that came together are saved together.
+    fn catch_up(&self) {
+        if *self.saved.lock() >= self.changes.load(Ordering::Acquire) {
+            return;
+        }
+        let (snapshot, change) = {
+            let version = self.version.lock();
+            (self.snapshot_at(&version), self.changes.load(Ordering::Acquire))
+        };
+        self.write(&snapshot, change);
+    }
+
+    /// A table that cannot be saved stays in force: the next change tries again, and the log says so.
+    fn write(&self, table: &TopicConfigTable, change: u64) {
+        let mut saved = self.saved.lock();
+        if *saved >= change && change > 0 {
+            return; // a later state is in the file
+        }
+        if let Err(error) = super::save_json(&self.file, table) {
             error!(%error, "topics not saved");
         }
+        *saved = change;
+        self.settled.send_replace(change);
     }
 }
 
@@ -270,5 +343,44 @@ impl BuiltIn<'_> {
             topics.push(topic(names::TIMER_TOPIC, 1, rw));
         }
         topics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenonmq_protocol::{Command, header::SendMessage};
+
+    use crate::remoting::testing::{Peer, START_MS, TestBroker};
+
+    async fn send(broker: &TestBroker, topic: &str) {
+        let header = SendMessage {
+            producer_group: "shop",
+            topic,
+            default_topic: "TBW102",
+            default_topic_queue_nums: 2,
+            ..SendMessage::default()
+        };
+        assert_eq!(broker.call(&Peer::new(1), Command::with_header(&header).with_body("order")).await.code, 0);
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_a_send_created_is_saved_when_the_send_is_answered() {
+        let broker = TestBroker::new();
+        send(&broker, "orders").await;
+        let broker = broker.crashed();
+        assert_eq!(broker.core.topics.get("orders").map(|topic| topic.config.write_queue_nums), Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_change_that_comes_before_a_new_topic_is_saved_is_not_undone_by_it() {
+        let broker = TestBroker::new();
+        broker.core.topics.get_or_create("one", START_MS, || super::topic("one", 1, 6));
+        broker.topic("two", 1);
+        broker.core.topics.get_or_create("three", START_MS, || super::topic("three", 1, 6));
+        assert!(broker.core.topics.remove("one", START_MS));
+        broker.core.topics.saved().await;
+        let broker = broker.crashed();
+        let exists = |name| broker.core.topics.get(name).is_some();
+        assert_eq!((exists("one"), exists("two"), exists("three")), (false, true, true));
     }
 }

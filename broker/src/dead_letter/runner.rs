@@ -54,7 +54,7 @@ pub async fn keep_redriving(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
             }
         };
         for topic in round.created {
-            core.announcer.topic_changed(&topic.config).await;
+            core.topic_changed(&topic.config).await;
         }
         match round.next {
             Some(at) if at <= core.clock.now_ms() => {}

@@ -118,6 +118,7 @@ impl BrokerRole {
 fn close(core: &Core) -> Result<(), FileError> {
     transaction::save_finally(core);
     core.offset_history.write_gathered(core.clock.now_ms());
+    core.topics.save();
     if let Err(error) = core.offsets.save(core.clock.now_ms()) {
         error!(%error, "consumer offsets not saved");
     }

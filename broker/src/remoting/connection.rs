@@ -97,7 +97,7 @@ impl<D: Dispatch + ?Sized> Task<D> {
             match poll_fn(|cx| self.poll_event(cx, closing.as_mut())).await? {
                 Event::Read => self.serve_frames().await?,
                 Event::Reply(to, response) => self.buffers().outbox.respond_to(to, response),
-                Event::Send(command) => self.buffers().outbox.push_command(&command, Connection::SERIALIZATION),
+                Event::Send(command) => self.push_command(&command),
                 Event::End => return Ok(()),
             }
             self.gather_ready();
@@ -137,6 +137,11 @@ impl<D: Dispatch + ?Sized> Task<D> {
             Poll::Ready(Ok(())) if read == 0 => Poll::Ready(Ok(Event::End)),
             Poll::Ready(Ok(())) => Poll::Ready(Ok(Event::Read)),
         }
+    }
+
+    fn push_command(&mut self, command: &Command) {
+        self.connection.taken(command);
+        self.buffers().outbox.push_command(command, Connection::SERIALIZATION);
     }
 
     fn buffers(&mut self) -> &mut Buffers {
@@ -206,7 +211,7 @@ impl<D: Dispatch + ?Sized> Task<D> {
             if let Some(Some((to, response))) = self.held.next().now_or_never() {
                 self.buffers().outbox.respond_to(to, response);
             } else if let Ok(command) = self.outgoing.try_recv() {
-                self.buffers().outbox.push_command(&command, Connection::SERIALIZATION);
+                self.push_command(&command);
             } else {
                 break;
             }

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,6 +17,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Requests of ours that may wait for one peer to read them.
 pub(super) const OUTGOING_LIMIT: usize = 1024;
+/// Bytes of their bodies that may wait, apart from a single longer one.
+const OUTGOING_BYTES: usize = 64 << 20;
 
 /// The peer is gone or does not read.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -40,6 +42,8 @@ pub struct Connection {
     peer: SocketAddr,
     local: SocketAddr,
     outgoing: mpsc::Sender<Command>,
+    /// Body bytes of commands that the connection's task has not taken yet.
+    outgoing_bytes: AtomicUsize,
     awaiting: Mutex<FxHashMap<i32, oneshot::Sender<Command>>>,
     next_opaque: AtomicI32,
     open: AtomicBool,
@@ -56,6 +60,7 @@ impl Connection {
             peer,
             local,
             outgoing,
+            outgoing_bytes: AtomicUsize::new(0),
             awaiting: Mutex::default(),
             next_opaque: AtomicI32::new(0),
             open: AtomicBool::new(true),
@@ -101,7 +106,28 @@ impl Connection {
     pub fn send_oneway(&self, mut command: Command) -> Result<(), ConnectionGone> {
         command.flag |= 2;
         command.opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
-        self.outgoing.try_send(command).map_err(|_| ConnectionGone)
+        self.enqueue(command)
+    }
+
+    /// Hands a command to the connection's task. A peer that leaves too much unread loses the connection.
+    fn enqueue(&self, command: Command) -> Result<(), ConnectionGone> {
+        let len = command.body.len();
+        let waiting = self.outgoing_bytes.fetch_add(len, Ordering::Relaxed);
+        // A single command may be longer than what may wait.
+        if waiting > 0 && waiting.saturating_add(len) > OUTGOING_BYTES {
+            tracing::warn!(peer = %self.peer, waiting, "closed: the peer does not read what it is sent");
+            self.close();
+            return Err(ConnectionGone);
+        }
+        self.outgoing.try_send(command).map_err(|_| {
+            self.outgoing_bytes.fetch_sub(len, Ordering::Relaxed);
+            ConnectionGone
+        })
+    }
+
+    /// The connection's task has taken a command to write it.
+    pub(super) fn taken(&self, command: &Command) {
+        self.outgoing_bytes.fetch_sub(command.body.len(), Ordering::Relaxed);
     }
 
     /// Sends a command and waits for its answer, `timeout` at most.
@@ -111,7 +137,7 @@ impl Connection {
         let (answer, answered) = oneshot::channel();
         self.awaiting.lock().insert(opaque, answer);
         let forget = Forget { connection: self, opaque };
-        self.outgoing.try_send(command).map_err(|_| ConnectionGone)?;
+        self.enqueue(command)?;
         let outcome = tokio::time::timeout(timeout, answered).await;
         drop(forget);
         match outcome {
@@ -168,5 +194,28 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         self.connection.awaiting.lock().remove(&self.opaque);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenonmq_protocol::code::RequestCode;
+
+    use super::*;
+
+    fn command(len: usize) -> Command {
+        Command::request(RequestCode::CHECK_TRANSACTION_STATE).with_body(vec![0; len])
+    }
+
+    #[test]
+    fn a_peer_that_leaves_too_much_unread_loses_its_connection() {
+        let (connection, mut inbox) = Connection::detached(1);
+        connection.send_oneway(command(OUTGOING_BYTES + 1)).unwrap(); // a single one may be longer
+        connection.taken(&inbox.try_recv().unwrap());
+        connection.send_oneway(command(OUTGOING_BYTES / 2)).unwrap();
+        connection.send_oneway(command(OUTGOING_BYTES / 2)).unwrap();
+        assert!(connection.is_open());
+        assert!(connection.send_oneway(command(1)).is_err());
+        assert!(!connection.is_open());
     }
 }

@@ -116,7 +116,7 @@ impl Reply {
     /// Pushes the reply to its requester, then stores it.
     pub async fn deliver(mut self, core: &Core) -> Delivered {
         if self.created {
-            core.announcer.topic_changed(&self.topic.config).await;
+            core.topic_changed(&self.topic.config).await;
         }
         let pushed = match std::mem::replace(&mut self.to, Err(gone(""))) {
             Ok(requester) => self.push(core, &requester).await,

@@ -98,7 +98,7 @@ pub async fn keep_checking(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
         let next = core.transactions.check(&*core);
         if !parked_known && let Some(topic) = core.topics.get(PARKED_TOPIC) {
             parked_known = true;
-            core.announcer.topic_changed(&topic.config).await;
+            core.topic_changed(&topic.config).await;
         }
         let now = core.clock.now_ms();
         if now >= save_at {

@@ -203,6 +203,14 @@ impl QueueFiles {
         Ok((OpenFile { start, cells }, fresh))
     }
 
+    /// Whether the file that holds `position` is there and mapped.
+    #[inline]
+    pub(crate) fn is_mapped(&self, position: u64) -> bool {
+        let list = self.list();
+        let file = list.as_ref().and_then(|list| find(list, position, self.place.file_size));
+        file.is_some_and(|file| file.cells.load().is_some())
+    }
+
     /// Reserves blocks for `len` bytes at `position` in `file`, and some more for what comes next.
     #[inline]
     pub(crate) fn reserve(&self, file: &OpenFile, position: u64, len: u64) -> Result<(), FileError> {

@@ -144,6 +144,16 @@ impl Queue {
         self.deleted.load(Ordering::Acquire)
     }
 
+    /// Makes and maps the file of the next entry, so that [`reserve`](Self::reserve), which runs under the append lock, finds
+    /// it there. May be called by anybody at any time; what fails here fails again there, with the reason.
+    #[inline]
+    pub(crate) fn prepare(&self) {
+        let position = self.end_entry.load(Ordering::Relaxed) * self.kind().entry_len();
+        if !self.files.is_mapped(position) && !self.is_deleted() {
+            let _ = self.open_or_create(position);
+        }
+    }
+
     /// Takes disk space and memory for the next `count` entries, so that dispatching as many cannot fail.
     ///
     /// Nothing is written. An error (disk full, too many files, a deleted topic) leaves the queue as it was and later

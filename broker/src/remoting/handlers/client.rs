@@ -31,7 +31,7 @@ pub(crate) fn heartbeat(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbo
             let core = Arc::clone(core);
             Handled::later(async move {
                 for topic in &beat.created {
-                    core.announcer.topic_changed(&topic.config).await;
+                    core.topic_changed(&topic.config).await;
                 }
                 alive(&beat)
             })

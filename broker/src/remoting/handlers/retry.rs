@@ -31,7 +31,7 @@ fn later(core: Arc<Core>, done: SentBack) -> Handled {
     let timeout = core.config.load().messages.flush_timeout;
     Handled::later(async move {
         for topic in done.created {
-            core.announcer.topic_changed(&topic.config).await;
+            core.topic_changed(&topic.config).await;
         }
         match done.ticket {
             Some(ticket) => durability(core.store.durable(ticket, timeout).await, Response::ok()),

@@ -45,7 +45,7 @@ fn reply(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox, receipt: &Re
         out.reply(request, ResponseCode::SUCCESS, None, |writer| write(&config, receipt, writer), &[]);
         return Handled::Done;
     }
-    if request.command.is_oneway() {
+    if request.command.is_oneway() && receipt.created.is_none() {
         return Handled::Done;
     }
     later(core, &config, receipt, waits_for_disk)
@@ -60,7 +60,7 @@ fn later(core: &Arc<Core>, config: &Config, receipt: &Receipt<'_>, ticket: Optio
     let created = receipt.created.clone();
     Handled::later(async move {
         if let Some(topic) = created {
-            core.announcer.topic_changed(&topic.config).await;
+            core.topic_changed(&topic.config).await;
         }
         if let Some(ticket) = ticket {
             response = durability(core.store.durable(ticket, timeout).await, response);

@@ -21,7 +21,7 @@ fn announce(core: &Arc<Core>, changed: Vec<TopicConfig>) -> Handled {
     let core = Arc::clone(core);
     Handled::later(async move {
         for topic in changed {
-            core.announcer.topic_changed(&topic).await;
+            core.topic_changed(&topic).await;
         }
         Response::ok()
     })
