@@ -215,6 +215,7 @@ codes! {
         REDRIVE_STEER = 540_024;
         REDRIVE_RESULTS = 540_025;
         LEASE_LIST = 540_050;
+        LEASE_QUEUES = 540_051;
         TIMER_RECALL = 540_060;
         TIMER_LIST = 540_061;
     }

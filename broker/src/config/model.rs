@@ -244,6 +244,8 @@ pub struct Pop {
     pub retry_probability: u32,
     /// `reviveQueueNum`, default 8.
     pub revive_queues: u32,
+    /// `popDeadLetterEnable`, default false: what is not acknowledged after the group's last try goes to its dead letters.
+    pub dead_letters: bool,
     /// `defaultMessageRequestMode`, default `PULL`: clients that let the broker divide queues pop, unless told otherwise.
     pub by_default: bool,
     /// `defaultPopShareQueueNum`, default −1.

@@ -5,6 +5,7 @@
 //! them speak to one broker's remoting port through [`Desk`].
 
 mod dlq;
+mod lease;
 mod offset;
 mod output;
 mod queue;
@@ -53,6 +54,9 @@ enum Noun {
     /// Dead letters, and sending them again
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// Messages that were popped and not acknowledged
+    #[command(subcommand)]
+    Lease(lease::Lease),
     /// Messages that wait for their time
     #[command(subcommand)]
     Timer(timer::Timer),
@@ -64,6 +68,7 @@ impl Noun {
             Self::Offset(verb) => verb.run(desk).await,
             Self::Queue(verb) => verb.run(desk).await,
             Self::Dlq(verb) => verb.run(desk).await,
+            Self::Lease(verb) => verb.run(desk).await,
             Self::Timer(verb) => verb.run(desk).await,
         }
     }

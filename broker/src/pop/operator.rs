@@ -1,10 +1,11 @@
 //! What operators see of leases.
 
-use tenonmq_protocol::body::{LeaseList, ListLeases, OpenLease};
+use tenonmq_protocol::body::{LeaseList, LeaseQueue, LeaseQueues, ListLeaseQueues, ListLeases, OpenLease};
 
 use super::{
     lease::deadline,
-    table::{PopQueue, QueueState},
+    table::{PopQueue, PopTopic, QueueState},
+    wait::{ANY_QUEUE, Kind},
 };
 use crate::{core::Core, error::Refusal};
 
@@ -19,10 +20,7 @@ pub fn list(core: &Core, asked: &ListLeases) -> Result<LeaseList, Refusal> {
     if asked.group.is_empty() {
         return Err(Refusal::invalid("group: it is not named"));
     }
-    let limit = match asked.limit as usize {
-        0 => DEFAULT_LIMIT,
-        limit => limit.min(LARGEST_LIMIT),
-    };
+    let limit = limit(asked.limit);
     let mut list = LeaseList::default();
     let mut topics = core.pops.table.of_group(&asked.group);
     topics.retain(|of| asked.topic.as_deref().is_none_or(|topic| topic == &*of.topic));
@@ -33,6 +31,59 @@ pub fn list(core: &Core, asked: &ListLeases) -> Result<LeaseList, Refusal> {
         }
     }
     Ok(list)
+}
+
+/// Queues of which something is leased, by group, topic and queue.
+pub fn queues(core: &Core, asked: &ListLeaseQueues) -> LeaseQueues {
+    let limit = limit(asked.limit);
+    let mut topics = match &asked.group {
+        Some(group) => core.pops.table.of_group(group),
+        None => core.pops.table.all(),
+    };
+    topics.retain(|of| asked.topic.as_deref().is_none_or(|topic| topic == &*of.topic));
+    topics.sort_by(|one, other| (&one.group, &one.topic).cmp(&(&other.group, &other.topic)));
+    let mut found = LeaseQueues { open: core.pops.open_leases(), ..LeaseQueues::default() };
+    for (of, queue) in topics.iter().flat_map(|of| of.queues().into_iter().map(move |queue| (of, queue))) {
+        let Some(told) = of_queue(of, &queue, core.clock.now_ms()) else { continue };
+        found.total += 1;
+        if found.queues.len() < limit {
+            found.queues.push(told);
+        }
+    }
+    found
+}
+
+fn of_queue(of: &PopTopic, queue: &PopQueue, now: i64) -> Option<LeaseQueue> {
+    let state = queue.state.lock();
+    let held = state.order.as_ref().map_or(0, |order| order.open().count());
+    if state.leases.is_empty() && held == 0 {
+        return None;
+    }
+    let free_at = state.order.as_ref().and_then(|order| order.free_at(now));
+    let held_since = state.order.as_ref().filter(|_| held > 0).map(|order| order.pop_time);
+    let told = LeaseQueue {
+        group: of.group.to_string(),
+        leases: state.leases.len() as i64 + i64::from(held > 0),
+        messages: (state.leases.pending() + held) as i64,
+        next: state.leases.next(),
+        next_due: state.leases.earliest().into_iter().chain(free_at).min(),
+        offset: state.leases.floor(),
+        oldest: state.leases.iter().map(|(key, _)| key.pop_time).chain(held_since).min(),
+        ordered: held > 0,
+        queue_id: queue.queue_id,
+        topic: of.topic.to_string(),
+        waiting: 0,
+    };
+    drop(state);
+    let waiting = of.waiting.count(Kind::Pop, ANY_QUEUE) + of.waiting.count(Kind::Pop, queue.queue_id);
+    Some(LeaseQueue { waiting: waiting as i64, ..told })
+}
+
+fn limit(asked: u32) -> usize {
+    match asked as usize {
+        0 => DEFAULT_LIMIT,
+        limit => limit.min(LARGEST_LIMIT),
+    }
 }
 
 fn add(queue: &PopQueue, state: &QueueState, limit: usize, list: &mut LeaseList) {

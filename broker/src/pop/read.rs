@@ -10,7 +10,7 @@ use tenonmq_protocol::{
     header::{ORDERED_REVIVE_QUEUE, PopMessage, PopTopic as Kind, ReceiptHandle},
     message::RecordView,
 };
-use tenonmq_storage::{FetchStatus, Fetched, FileError, Queue};
+use tenonmq_storage::{FetchStatus, Fetched, FileError, Queue, Role};
 
 use super::{
     admit,
@@ -120,6 +120,9 @@ pub fn pop(core: &Core, asked: &Asked) -> Popped {
         ordered: asked.ordered,
         ..Popped::default()
     };
+    if core.store.permit().role == Role::Slave {
+        return popped; // leases are the master's
+    }
     let random = rand::rng().random_range(0..100_u32);
     let retry_first = random < config.pop.retry_probability;
     if retry_first && !asked.ordered {

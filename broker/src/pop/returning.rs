@@ -1,7 +1,8 @@
 //! What becomes of a message that is not acknowledged in time: a copy goes to the group's retry topic, and its lease ends.
 //!
 //! One task sleeps until the earliest deadline of all queues. A queue that is popped in order has no copies: it is free
-//! again, and whoever waits for it is woken.
+//! again, and whoever waits for it is woken. With `popDeadLetterEnable`, what a group did not acknowledge after its last
+//! try goes to its dead letters; Apache's broker gives it again for ever.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use tenonmq_protocol::message::{
     NewRecord, RecordView,
     properties::{Table as Order, names as property, tags_code},
 };
-use tenonmq_storage::{AppendClass, Entry};
+use tenonmq_storage::{AppendClass, AppendError, Appended, Entry, Role};
 use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{
@@ -23,6 +24,7 @@ use crate::{
         topics::{Topic, perm, topic},
     },
     group::stopped,
+    retry::dead_letter,
 };
 
 /// How long after a failure it is tried again, in milliseconds.
@@ -84,9 +86,13 @@ pub struct Returned {
     pub count: usize,
 }
 
-/// Returns what is due now. Blocking.
+/// Returns what is due now; a slave, whose log is its master's, returns nothing. Blocking.
 pub fn step(core: &Core) -> Returned {
     let mut returned = Returned { next: None, created: Vec::new(), count: 0 };
+    if core.store.permit().role == Role::Slave {
+        returned.next = Some(core.clock.now_ms().saturating_add(RETRY_MS));
+        return returned;
+    }
     loop {
         let now = core.clock.now_ms();
         let mut deadlines = core.pops.deadlines.lock();
@@ -216,7 +222,32 @@ enum Fate {
 fn copy(core: &Core, queue: &PopQueue, due: &Due, entry: &Entry, created: &mut Vec<Arc<Topic>>) -> Fate {
     let Some(bytes) = core.store.read_entry(entry) else { return Fate::Gone };
     let Ok(message) = RecordView::parse(&bytes) else { return Fate::Gone };
-    let name = target(core, queue);
+    let stored = match destination(core, queue, &message) {
+        Destination::DeadLetters => {
+            let (topic, is_new) = dead_letter::topic_of(core, &queue.of.group);
+            created.extend(is_new.then(|| Arc::clone(&topic)));
+            dead_letter::bury(core, &topic, &message, original_topic(queue))
+        }
+        Destination::Retry(name) => retry(core, queue, due, &message, name, created),
+    };
+    match stored {
+        Ok(appended) => Fate::Copied(appended.physical_offset + u64::from(appended.size)),
+        Err(error) => {
+            let (group, topic) = (&*queue.of.group, &*queue.of.topic);
+            tracing::error!(%error, group, topic, offset = due.offset, "an expired message is not returned yet");
+            Fate::Failed
+        }
+    }
+}
+
+fn retry(
+    core: &Core,
+    queue: &PopQueue,
+    due: &Due,
+    message: &RecordView<'_>,
+    name: &str,
+    created: &mut Vec<Arc<Topic>>,
+) -> Result<Appended, AppendError> {
     let (retry, is_new) = core.topics.get_or_create(name, core.clock.now_ms(), || topic(name, 1, perm::READ_WRITE));
     if is_new {
         created.push(Arc::clone(&retry));
@@ -248,22 +279,35 @@ fn copy(core: &Core, queue: &PopQueue, due: &Due, entry: &Entry, created: &mut V
         body_crc: message.body_crc(),
     };
     let to = core.store.queue(name, RETRY_QUEUE);
-    match deliver::append(&core.store, &core.waiters, &to, &record, tags_code, AppendClass::Send) {
-        Ok(appended) => Fate::Copied(appended.physical_offset + u64::from(appended.size)),
-        Err(error) => {
-            let (group, topic) = (&*queue.of.group, &*queue.of.topic);
-            tracing::error!(%error, group, topic, offset = due.offset, "an expired message is not returned yet");
-            Fate::Failed
-        }
-    }
+    deliver::append(&core.store, &core.waiters, &to, &record, tags_code, AppendClass::Send)
 }
 
-/// Where an expired message of this queue goes.
-fn target<'a>(core: &Core, queue: &'a PopQueue) -> &'a str {
-    if queue.of.topic.starts_with(names::RETRY_PREFIX) {
-        return &queue.of.topic;
+/// Where an expired message goes.
+enum Destination<'a> {
+    /// This retry topic.
+    Retry(&'a str),
+    /// The group's dead letters.
+    DeadLetters,
+}
+
+fn destination<'a>(core: &Core, queue: &'a PopQueue, message: &RecordView<'_>) -> Destination<'a> {
+    let config = core.config.load();
+    let retries = message.reconsume_times();
+    let is_last = |most: i32| most >= 0 && retries >= most;
+    if config.pop.dead_letters && core.groups.get(&queue.of.group).is_some_and(|group| is_last(group.retry_max_times)) {
+        return Destination::DeadLetters;
     }
-    &queue.of.retry[usize::from(core.config.load().pop.retry_topic_v2)]
+    if queue.of.topic.starts_with(names::RETRY_PREFIX) {
+        return Destination::Retry(&queue.of.topic);
+    }
+    Destination::Retry(&queue.of.retry[usize::from(config.pop.retry_topic_v2)])
+}
+
+/// The topic that the group pops, also of a queue of its retry topic.
+fn original_topic(queue: &PopQueue) -> &str {
+    let of = &queue.of;
+    let rest = of.topic.strip_prefix(names::RETRY_PREFIX).and_then(|rest| rest.strip_prefix(&*of.group));
+    rest.and_then(|rest| rest.get(1..)).unwrap_or(&of.topic)
 }
 
 /// Whether the retry topic holds a copy that was stored after the lease was due: the last run made it, and ended before it
@@ -271,7 +315,15 @@ fn target<'a>(core: &Core, queue: &'a PopQueue) -> &'a str {
 fn has_copy(core: &Core, queue: &PopQueue, due: &Due) -> bool {
     let Some(original) = find(core, queue, due).and_then(|entry| core.store.read_entry(&entry)) else { return false };
     let Ok(original) = RecordView::parse(&original) else { return false };
-    let Some(copies) = core.store.find_queue(target(core, queue), RETRY_QUEUE) else { return false };
+    let dead_letters;
+    let name = match destination(core, queue, &original) {
+        Destination::Retry(name) => name,
+        Destination::DeadLetters => {
+            dead_letters = [names::DLQ_PREFIX, &queue.of.group].concat();
+            &dead_letters
+        }
+    };
+    let Some(copies) = core.store.find_queue(name, RETRY_QUEUE) else { return false };
     let end = copies.max_offset();
     let from = end.saturating_sub(LOOK_BACK as i64).max(copies.min_offset());
     let key = |record: &RecordView<'_>| record.properties().get(property::UNIQ_KEY).map(str::to_owned);
@@ -291,10 +343,7 @@ fn has_copy(core: &Core, queue: &PopQueue, due: &Due) -> bool {
 
 /// Copies are in the retry topic: those who pop the topic itself get them.
 fn wake_poppers(core: &Core, queue: &PopQueue) {
-    let of = &queue.of;
-    let Some(rest) = of.topic.strip_prefix(names::RETRY_PREFIX) else { return of.waiting.arrived_again() };
-    let original = rest.strip_prefix(&*of.group).and_then(|rest| rest.get(1..));
-    if let Some(of) = original.and_then(|topic| core.pops.table.find(&of.group, topic)) {
+    if let Some(of) = core.pops.table.find(&queue.of.group, original_topic(queue)) {
         of.waiting.arrived_again();
     }
 }

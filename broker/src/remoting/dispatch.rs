@@ -119,7 +119,9 @@ impl Dispatch for BrokerDispatch {
             Code::PEEK_MESSAGE => handlers::pop::peek(core, request, out),
             Code::NOTIFICATION if !self.is_fast_port => handlers::pop::notification(core, request, out),
             Code::POLLING_INFO => handlers::pop::polling_info(core, request, out),
+            Code::POP_ROLLBACK => handlers::pop::rollback(request, out),
             Code::LEASE_LIST => handlers::pop::leases(core, request, out),
+            Code::LEASE_QUEUES => handlers::pop::lease_queues(core, request, out),
             _ => handlers::unsupported(request, out),
         }
     }

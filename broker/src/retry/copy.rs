@@ -19,14 +19,20 @@ pub(super) struct Target<'a> {
     pub(super) delayed_by: Option<i32>,
 }
 
-/// Appends the copy's property text: with the topic and the id that the message had at first, with the real target and
-/// level when it is delayed, and with the cause of the failure when the consumer tells it.
-pub(super) fn text(message: &RecordView<'_>, target: &Target<'_>, cause: Option<&FailureCause<'_>>, out: &mut Vec<u8>) {
+/// Appends the copy's property text: with the topic and the id that the message had at first (`origin` unless it says
+/// itself), with the real target and level when it is delayed, and with the cause of the failure when the consumer tells it.
+pub(super) fn text(
+    message: &RecordView<'_>,
+    origin: &str,
+    target: &Target<'_>,
+    cause: Option<&FailureCause<'_>>,
+    out: &mut Vec<u8>,
+) {
     let id = message.message_id().text();
     let mut properties = message.properties();
     properties.remove(property::CRC32); // that of the record it is copied from
     if !properties.contains(property::RETRY_TOPIC) {
-        properties.set(property::RETRY_TOPIC, message.topic());
+        properties.set(property::RETRY_TOPIC, origin);
     }
     properties.set(property::WAIT, "false");
     properties.set(property::DELAY, number(target.level));

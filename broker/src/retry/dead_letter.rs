@@ -2,12 +2,24 @@
 
 use std::sync::Arc;
 
-use tenonmq_protocol::header::SendMessage;
+use tenonmq_protocol::{
+    header::SendMessage,
+    message::{
+        RecordView,
+        properties::{find, names as property, tags_code},
+    },
+};
+use tenonmq_storage::{AppendClass, AppendError, Appended};
 
-use super::{no_such_group, policy::max_retries, with_name};
+use super::{
+    copy::{Target, copy, text},
+    no_such_group,
+    policy::max_retries,
+    with_name,
+};
 use crate::{
     core::{
-        Core, names,
+        Core, deliver, names,
         topics::{Topic, perm, topic},
     },
     error::Refusal,
@@ -21,6 +33,21 @@ pub fn topic_of(core: &Core, group: &str) -> (Arc<Topic>, bool) {
     with_name(names::DLQ_PREFIX, group, |name| {
         core.topics.get_or_create(name, core.clock.now_ms(), || topic(name, 1, perm::READ_WRITE))
     })
+}
+
+/// Stores a message of the topic `origin` among the dead letters of `topic`.
+///
+/// # Errors
+/// What the store says; nothing was appended then.
+pub fn bury(core: &Core, topic: &Topic, message: &RecordView<'_>, origin: &str) -> Result<Appended, AppendError> {
+    let name = &topic.config.topic_name;
+    let target = Target { topic: name, queue_id: QUEUE, level: 0, delayed_by: None };
+    let mut properties = Vec::with_capacity(message.properties_bytes().len() + 96);
+    text(message, origin, &target, None, &mut properties);
+    let letter = copy(message, &target, core.identity.get().address, &properties);
+    let tags_code = tags_code(find(message.properties_text(), property::TAGS));
+    let queue = core.store.queue(name, QUEUE);
+    deliver::append(&core.store, &core.waiters, &queue, &letter, tags_code, AppendClass::Send)
 }
 
 /// The group to whose dead letters a send goes instead of its retry topic; `None` for every other send.

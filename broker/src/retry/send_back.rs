@@ -154,7 +154,7 @@ fn put(core: &Core, asked: &SendBack<'_>, message: &RecordView<'_>, to: &Place<'
     let cause = cause(core, asked, message);
     let stored = TEXT.with_borrow_mut(|properties| {
         properties.clear();
-        text(message, &target, cause.as_ref(), properties);
+        text(message, message.topic(), &target, cause.as_ref(), properties);
         let copy = copy(message, &target, core.identity.get().address, properties);
         append(core, to.topic, waiting.as_ref(), &copy, message)
     });

@@ -274,7 +274,7 @@ fn a_message_sent_back_is_byte_for_byte_what_apache_stores() {
         let like = RecordView::parse(&sent_back).unwrap();
         let target = Target { topic, queue_id: 0, level, delayed_by: Some(level).filter(|level| *level > 0) };
         let mut properties = Vec::new();
-        text(&message, &target, None, &mut properties);
+        text(&message, message.topic(), &target, None, &mut properties);
         let stored = copy(&message, &target, like.store_host(), &properties);
         let stored =
             if level > 0 { NewRecord { topic: SCHEDULE_TOPIC, queue_id: level - 1, ..stored } } else { stored };

@@ -176,6 +176,55 @@ bodies! {
         topic: String,
     }
 
+    /// Queues of which something is leased (540,051).
+    #[derive(Default)]
+    ListLeaseQueues {
+        /// Only of this group.
+        group: Option<String>,
+        /// Most queues in the answer; 0: 1,000.
+        limit: u32,
+        /// Only of this topic.
+        topic: Option<String>,
+    }
+
+    /// Queues of which something is leased, by group, topic and queue.
+    #[derive(Default)]
+    LeaseQueues {
+        /// Leases that are open, over all groups, whatever was asked for.
+        open: i64,
+        /// The queues, up to the limit.
+        queues: Vec<LeaseQueue>,
+        /// Queues with leases, over all that was asked for.
+        total: i64,
+    }
+
+    /// What a group has popped of a queue and not acknowledged.
+    #[derive(Default)]
+    LeaseQueue {
+        /// The group.
+        group: String,
+        /// Leases that are open.
+        leases: i64,
+        /// Messages that are leased.
+        messages: i64,
+        /// Where the next pop begins.
+        next: i64,
+        /// When something is given again next, in milliseconds since the epoch.
+        next_due: Option<i64>,
+        /// The group's offset that is stored: the lowest message that is leased.
+        offset: i64,
+        /// When the oldest of the leases was popped, in milliseconds since the epoch.
+        oldest: Option<i64>,
+        /// Whether they were popped in order.
+        ordered: bool,
+        /// The queue.
+        queue_id: i32,
+        /// The topic, perhaps a retry topic.
+        topic: String,
+        /// Pops that wait for messages of the topic.
+        waiting: i64,
+    }
+
     /// Apache's record of acknowledged messages in the revive topic, tags `ack` and `bAck`.
     #[derive(Default, Eq)]
     PopAck {
@@ -209,6 +258,11 @@ bodies! {
 impl DeskRequest for ListLeases {
     const CODE: RequestCode = RequestCode::LEASE_LIST;
     type Answer = LeaseList;
+}
+
+impl DeskRequest for ListLeaseQueues {
+    const CODE: RequestCode = RequestCode::LEASE_QUEUES;
+    type Answer = LeaseQueues;
 }
 
 impl BatchAck {

@@ -23,6 +23,7 @@ pub(super) const KEYS: &[Key] = &[
     key("namesrvEnable", Choice(&["auto", "true", "false"]), Fixed("auto")),
     key("namesrvListenPort", Int, Fixed("9876")),
     key("offsetHistoryMaxBytes", Long, Fixed("16777216")),
+    key("popDeadLetterEnable", Bool, Fixed("false")),
     key("popLeaseLogFileSize", Int, Fixed("16777216")),
     key("popLeasesMax", Int, Fixed("5000000")),
     key("popQueuesMax", Int, Fixed("1000000")),

@@ -186,3 +186,22 @@ async fn the_list_of_leases_tells_what_is_open() {
     assert_eq!(lease.deadline, broker.core.clock.now_ms() + 60_000);
     assert!(crate::pop::operator::list(&broker.core, &Default::default()).is_err());
 }
+
+#[tokio::test]
+async fn the_queues_with_leases_are_listed_over_all_groups() {
+    let broker = TestBroker::with_messages(&[], &["a", "b", "c"]);
+    let popped = broker.pop().await;
+    broker.ack(&popped[0]).await;
+    let other = PopMessage { consumer_group: "other", order: true, ..any() };
+    broker.ask(&Peer::new(1), &other).await;
+    let found = crate::pop::operator::queues(&broker.core, &Default::default());
+    assert_eq!((found.total, found.open), (2, 1));
+    let (one, ordered) = (&found.queues[0], &found.queues[1]);
+    assert_eq!((&*one.group, one.leases, one.messages, one.offset, one.next), (GROUP, 1, 2, 1, 3));
+    assert_eq!(one.next_due, Some(broker.core.clock.now_ms() + 60_000));
+    assert_eq!((&*ordered.group, ordered.messages, ordered.ordered), ("other", 3, true));
+    broker.ack(&popped[1]).await;
+    broker.ack(&popped[2]).await;
+    let asked = tenonmq_protocol::body::ListLeaseQueues { group: Some(GROUP.into()), ..Default::default() };
+    assert_eq!(crate::pop::operator::queues(&broker.core, &asked).queues, [], "all is done");
+}

@@ -1,5 +1,7 @@
 //! Messages that are not acknowledged in time.
 
+use tenonmq_storage::{Permit, Role};
+
 use super::*;
 
 #[tokio::test]
@@ -146,4 +148,39 @@ async fn a_message_whose_record_is_gone_ends_its_lease() {
     broker.core.store.delete_topic(TOPIC).unwrap(); // behind the back of the leases
     broker.pass(INVISIBLE);
     assert_eq!(broker.core.pops.open_leases(), 0);
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_done_after_the_last_try_goes_to_the_dead_letters_if_that_is_wanted() {
+    let broker = TestBroker::with_messages(&[("popDeadLetterEnable", "true")], &["a"]);
+    let group = broker.core.groups.find_or_create(GROUP).unwrap();
+    let twice = tenonmq_protocol::body::SubscriptionGroupConfig { retry_max_times: 1, ..(*group).clone() };
+    broker.core.groups.put(twice).unwrap();
+    broker.pop().await;
+    broker.pass(INVISIBLE);
+    let last = broker.pop().await;
+    assert_eq!((bodies(&last), last[0].times), (vec!["a"], 1));
+    broker.pass(INVISIBLE);
+    assert_eq!(broker.pop().await, []);
+    let letters = broker.core.store.queue("%DLQ%CG", 0);
+    let bytes = broker.core.store.read_entry(&letters.entry(0).unwrap()).unwrap();
+    let letter = RecordView::parse(&bytes).unwrap();
+    assert_eq!((letters.max_offset(), letter.body(), letter.reconsume_times()), (1, &b"a"[..], 2));
+    assert_eq!(letter.properties().get("RETRY_TOPIC"), Some(TOPIC), "where it was sent, not where it was retried");
+    assert_eq!(broker.core.pops.open_leases(), 0);
+}
+
+#[tokio::test]
+async fn a_slave_neither_pops_nor_returns() {
+    let broker = TestBroker::with_messages(&[], &["a", "b"]);
+    let one = PopMessage { max_count: 1, ..any() };
+    assert_eq!(bodies(&messages(&broker.ask(&Peer::new(1), &one).await)), ["a"]);
+    broker.core.store.set_permit(Permit { role: Role::Slave, epoch: 1 });
+    let answer = broker.ask(&Peer::new(1), &any()).await;
+    assert_eq!((answer.code, answer.body.len()), (210, 0));
+    broker.pass(INVISIBLE);
+    broker.core.store.set_permit(Permit { role: Role::Master, epoch: 2 });
+    assert_eq!(bodies(&broker.pop().await), ["b"], "nothing was returned meanwhile");
+    broker.pass(Duration::ZERO);
+    assert_eq!(bodies(&broker.pop().await), ["a"]);
 }

@@ -1,11 +1,12 @@
 //! POP_MESSAGE (200050), ACK_MESSAGE (200051), PEEK_MESSAGE (200052), CHANGE_MESSAGE_INVISIBLETIME (200053), NOTIFICATION
-//! (200054), POLLING_INFO (200055), BATCH_ACK_MESSAGE (200151), and the list of leases (540050).
+//! (200054), POLLING_INFO (200055), POP_ROLLBACK (200056), BATCH_ACK_MESSAGE (200151), and what operators see of leases
+//! (540050, 540051).
 
 use std::sync::Arc;
 
 use tenonmq_protocol::{
     FieldSink,
-    body::{BatchAckRequest, ListLeases},
+    body::{BatchAckRequest, ListLeaseQueues, ListLeases},
     code::ResponseCode,
     header::{
         AckMessage, ChangeInvisibleTime, Notification, NotificationResult, PeekMessage, PollingInfo, PollingInfoResult,
@@ -244,4 +245,14 @@ pub(crate) fn polling_info(core: &Arc<Core>, request: &Request<'_>, out: &mut Ou
 
 pub(crate) fn leases(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     desk::serve(request, out, |asked: &ListLeases| operator::list(core, asked))
+}
+
+pub(crate) fn lease_queues(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    desk::serve(request, out, |asked: &ListLeaseQueues| Ok(operator::queues(core, asked)))
+}
+
+/// Apache moves leases from a database of its own back into revive topics. Here there are neither: nothing is to be done.
+pub(crate) fn rollback(request: &Request<'_>, out: &mut Outbox) -> Handled {
+    out.reply(request, ResponseCode::SUCCESS, None, |_| {}, &[]);
+    Handled::Done
 }
