@@ -15,6 +15,7 @@ use crate::{
     core::{
         Core,
         names::{GROUP_MAX, illegal_character},
+        topics::MAX_QUEUES,
     },
     error::Refusal,
     offset::history::{Moved, taken_away},
@@ -22,6 +23,8 @@ use crate::{
 
 /// Bit number of reading in a forbidden value (`PermName.INDEX_PERM_READ`).
 const READ: u32 = 2;
+/// Pauses that a retry policy may list.
+const MAX_PAUSES: usize = 1000;
 
 /// Creates or changes groups. All are checked before the first one changes.
 ///
@@ -45,11 +48,39 @@ fn checked(core: &Core, mut group: SubscriptionGroupConfig) -> Result<Subscripti
             "the group name [{name}] is not 1 to {GROUP_MAX} letters, digits, or signs of %|_-"
         )));
     }
+    check_retries(&group)?;
     let current = core.groups.get(name);
     let asked = signed(std::mem::take(&mut group.attributes));
     let changes: Changes<'_> = parse(&asked)?;
     group.attributes = apply_group(current.as_ref().map(|group| &group.attributes), &changes)?;
     Ok(group)
+}
+
+/// Numbers of retries that could never work. Apache takes them and fails when the first message comes back.
+fn check_retries(group: &SubscriptionGroupConfig) -> Result<(), Refusal> {
+    let invalid = |field: &str, what: String| Err(Refusal::invalid(format!("{field}: {what}")));
+    if group.retry_queue_nums > MAX_QUEUES {
+        return invalid("retryQueueNums", format!("{} is more than {MAX_QUEUES}", group.retry_queue_nums));
+    }
+    if let Some(policy) = &group.group_retry_policy.customized_retry_policy {
+        let field = "groupRetryPolicy.customizedRetryPolicy.next";
+        if !(1..=MAX_PAUSES).contains(&policy.next.len()) {
+            return invalid(field, format!("{} pauses; 1 to {MAX_PAUSES} are allowed", policy.next.len()));
+        }
+        if let Some(pause) = policy.next.iter().find(|pause| **pause < 0) {
+            return invalid(field, format!("{pause} is negative"));
+        }
+    }
+    if let Some(policy) = &group.group_retry_policy.exponential_retry_policy {
+        let numbers = [("initial", policy.initial, 0), ("max", policy.max, 0), ("multiplier", policy.multiplier, 1)];
+        for (name, number, least) in numbers {
+            if number < least {
+                let field = format!("groupRetryPolicy.exponentialRetryPolicy.{name}");
+                return invalid(&field, format!("{number} is less than {least}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Attributes whose names carry their signs, as text.

@@ -84,6 +84,43 @@ async fn a_group_that_an_administrator_sets_is_listed_and_outlives_a_restart() {
 }
 
 #[tokio::test]
+async fn numbers_of_retries_that_could_never_work_are_refused_by_the_name_of_their_field() {
+    let broker = TestBroker::new();
+    let body = |rest: &str| format!(r#"{{"groupName":"billing",{rest}}}"#);
+    let customized =
+        |next: &str| body(&format!(r#""groupRetryPolicy":{{"customizedRetryPolicy":{{"next":[{next}]}}}}"#));
+    let growing = |rest: &str| {
+        body(&format!(r#""groupRetryPolicy":{{"type":"EXPONENTIAL","exponentialRetryPolicy":{{{rest}}}}}"#))
+    };
+    for (text, field) in [
+        (body(r#""retryQueueNums":65537"#), "retryQueueNums: "),
+        (customized(""), "groupRetryPolicy.customizedRetryPolicy.next: "),
+        (customized("1,-1"), "groupRetryPolicy.customizedRetryPolicy.next: "),
+        (customized(&["1"; 1001].join(",")), "groupRetryPolicy.customizedRetryPolicy.next: "),
+        (growing(r#""initial":-1"#), "groupRetryPolicy.exponentialRetryPolicy.initial: "),
+        (growing(r#""max":-1"#), "groupRetryPolicy.exponentialRetryPolicy.max: "),
+        (growing(r#""multiplier":0"#), "groupRetryPolicy.exponentialRetryPolicy.multiplier: "),
+    ] {
+        let answer = broker
+            .call(&Peer::new(1), Command::request(Code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).with_body(text))
+            .await;
+        assert_eq!(answer.code, 29, "{:?}", answer.remark);
+        assert!(answer.remark.as_deref().unwrap().starts_with(field), "{:?}", answer.remark);
+    }
+    assert!(broker.core.groups.get("billing").is_none());
+    for text in [
+        body(r#""retryQueueNums":-1,"retryMaxTimes":-1,"groupRetryPolicy":null"#),
+        growing(r#""initial":5000,"max":7200000,"multiplier":2"#),
+        customized("1000,5000,10000"),
+    ] {
+        let command = Command::request(Code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).with_body(text);
+        assert_eq!(broker.call(&Peer::new(1), command).await.code, 0);
+    }
+    let policy = &broker.core.groups.get("billing").unwrap().group_retry_policy;
+    assert_eq!(policy.customized_retry_policy.as_ref().unwrap().next, [1000, 5000, 10_000]);
+}
+
+#[tokio::test]
 async fn a_group_that_no_consumer_could_use_is_refused() {
     let broker = TestBroker::new();
     for name in ["", "a b", "a@b"] {

@@ -12,7 +12,10 @@ use tenonmq_storage::Boundary;
 
 use super::attributes;
 use crate::{
-    core::{Core, names, topics::Change},
+    core::{
+        Core, names,
+        topics::{Change, MAX_QUEUES},
+    },
     error::{Refusal, SEE_FAQ},
     offset::history::{Moved, taken_away},
 };
@@ -69,9 +72,6 @@ fn put_with(
     let change = core.topics.put(config.clone(), core.clock.now_ms());
     Ok((change != Change::Unchanged).then_some(config))
 }
-
-/// Most queues that a topic may have; a number beyond it is a typing error that would cost memory for ever.
-const MAX_QUEUES: i32 = 65_536;
 
 fn check_queues(config: &TopicConfig) -> Result<(), Refusal> {
     for (field, queues) in [("readQueueNums", config.read_queue_nums), ("writeQueueNums", config.write_queue_nums)] {

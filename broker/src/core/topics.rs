@@ -34,6 +34,9 @@ pub mod perm {
     pub const READ_WRITE: i32 = READ | WRITE;
 }
 
+/// Most queues that a topic may have; a number beyond it is a typing error that would cost memory for ever.
+pub const MAX_QUEUES: i32 = 65_536;
+
 /// One topic and handles to its queues.
 #[derive(Debug)]
 pub struct Topic {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::core::{
     Core, deliver, names,
-    topics::{Topic, perm, topic},
+    topics::{MAX_QUEUES, Topic, perm, topic},
 };
 
 /// Letters of one turn that have a result.
@@ -295,7 +295,7 @@ impl Batch<'_> {
     fn retry_topic(&mut self) -> Arc<Topic> {
         let (core, group) = (self.core, &self.wanted.group);
         let name = names::retry_topic(group);
-        let queues = core.groups.get(group).map_or(1, |config| config.retry_queue_nums.max(1));
+        let queues = core.groups.get(group).map_or(1, |config| config.retry_queue_nums.clamp(1, MAX_QUEUES));
         let new = || topic(name.as_str(), queues, perm::READ_WRITE);
         let (found, is_new) = core.topics.get_or_create(&name, core.clock.now_ms(), new);
         self.created.extend(is_new.then(|| Arc::clone(&found)));

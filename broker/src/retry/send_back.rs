@@ -24,7 +24,7 @@ use super::{
 use crate::{
     core::{
         Core, deliver, names,
-        topics::{Topic, perm, topic},
+        topics::{MAX_QUEUES, Topic, perm, topic},
     },
     delay::Waiting,
     error::Refusal,
@@ -118,7 +118,7 @@ fn retry_topic(
 ) -> Result<Arc<Topic>, Refusal> {
     let (found, is_new) = with_name(names::RETRY_PREFIX, asked.group, |name| {
         core.topics.get_or_create(name, core.clock.now_ms(), || {
-            let mut config = topic(name, group.retry_queue_nums, perm::READ_WRITE);
+            let mut config = topic(name, group.retry_queue_nums.min(MAX_QUEUES), perm::READ_WRITE);
             config.topic_sys_flag = if asked.unit_mode { UNIT_SUBSCRIPTION } else { 0 };
             config
         })
