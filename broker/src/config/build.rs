@@ -63,6 +63,7 @@ fn build(read: &Reader<'_>) -> Result<Config> {
             max_kept: read.number("deadLetterJobsKeptMax", 0..=100_000)?,
             max_redrives: read.number("deadLetterRedrivesMax", 1..=1_000_000)?,
             per_second: read.number("deadLettersPerSecond", 1..=1_000_000)?,
+            send_backs_remembered: read.number("sendBacksRememberedMax", 0..=10_000_000)?,
         },
         offsets: Offsets {
             flush_interval: read.millis("flushConsumerOffsetInterval", 1)?,

@@ -33,7 +33,7 @@ pub struct Config {
     pub transactions: Transactions,
     /// Delay levels.
     pub delays: Delays,
-    /// Dead letters and sending them again.
+    /// Messages that are sent back, and dead letters that are sent again.
     pub dead_letters: DeadLetters,
     /// Consumer offsets.
     pub offsets: Offsets,
@@ -317,7 +317,7 @@ pub struct Delays {
     pub version_step: u64,
 }
 
-/// Sending dead letters again.
+/// Messages that are sent back, and dead letters that are sent again.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     /// `deadLetterJobsMax`, default 16: redrive jobs that run or are paused at one time.
@@ -328,6 +328,9 @@ pub struct DeadLetters {
     pub max_redrives: i32,
     /// `deadLettersPerSecond`, default 1 000: messages a second of a redrive job that says nothing else.
     pub per_second: i32,
+    /// `sendBacksRememberedMax`, default 0: send-backs that are remembered, so that a repeat makes no second copy; about
+    /// 40 bytes each. Read at start.
+    pub send_backs_remembered: usize,
 }
 
 /// Consumer offsets.

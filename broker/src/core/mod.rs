@@ -35,6 +35,7 @@ use crate::{
     group::{queue_lock::QueueLocks, request_mode::RequestModes},
     offset::{Offsets, history::History},
     pop::Pops,
+    retry::Repeats,
     timer::Timers,
     transaction::Transactions,
 };
@@ -75,6 +76,8 @@ pub struct Core {
     pub pops: Pops,
     /// Messages that wait for a time of their own.
     pub timers: Timers,
+    /// What was sent back a moment ago.
+    pub repeats: Repeats,
     /// Held pulls.
     pub waiters: Waiters,
     /// Counters.

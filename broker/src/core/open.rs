@@ -28,6 +28,7 @@ use crate::{
     },
     offset::{self, Offsets, history::History},
     pop::{self, Pops},
+    retry::Repeats,
     timer::Timers,
     transaction::{self, Transactions},
 };
@@ -120,6 +121,7 @@ impl Core {
             dead_letters,
             pops,
             timers,
+            repeats: Repeats::with_limit(settings.dead_letters.send_backs_remembered),
             waiters: Waiters::default(),
             stats: Stats::with_limit(settings.stats_items),
             started_ms: now_ms,

@@ -1,12 +1,14 @@
 //! Messages that a consumer could not process: given to its group again later, and to the dead letters in the end.
 //!
 //! [`send_back`] is the way of concurrent consumers, [`dead_letter`] what becomes of a message that is given up, by it or
-//! by a consumer that sends to its retry topic itself. `policy` says how often and how late, `copy` makes the record.
+//! by a consumer that sends to its retry topic itself. `policy` says how often and how late, `copy` makes the record,
+//! `repeats` knows what was sent back a moment ago.
 //! Rules: `transactions-retry-delay.md` section 2, contents of the records: `store.md` section 13.
 
 mod copy;
 pub mod dead_letter;
 mod policy;
+mod repeats;
 pub mod send_back;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,8 @@ mod thread_tests;
 use std::cell::RefCell;
 
 use tenonmq_protocol::code::ResponseCode;
+
+pub use repeats::Repeats;
 
 use crate::error::{Refusal, SEE_FAQ};
 

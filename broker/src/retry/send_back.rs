@@ -19,6 +19,7 @@ use super::{
     copy::{Target, copy, text},
     dead_letter, no_such_group,
     policy::{Pause, max_retries},
+    repeats::SentBefore,
     with_name,
 };
 use crate::{
@@ -42,7 +43,7 @@ pub struct SentBack {
     /// Topics that it created.
     pub created: Created,
     /// Durability of the copy. The consumer lets go of the message when it is answered, so the answer has to wait for it.
-    /// `None` when the group wants no retries and nothing was stored.
+    /// `None` when nothing was stored: the group wants no retries.
     pub ticket: Option<Ticket>,
 }
 
@@ -71,18 +72,41 @@ pub fn send_back(core: &Core, asked: &SendBack<'_>, version: i32) -> Result<Sent
     check_visible(&message)?;
     let retries = message.reconsume_times();
     let max = max_retries(group.retry_max_times, asked.max_reconsume_times, version, message.properties_text());
-    let stored = if retries >= max || asked.delay_level < 0 {
+    let (topic, queue_id, pause) = if retries >= max || asked.delay_level < 0 {
         let (topic, is_new) = dead_letter::topic_of(core, asked.group);
         done.created.extend(is_new.then(|| Arc::clone(&topic)));
-        put(core, asked, &message, &Place { topic: &topic, queue_id: dead_letter::QUEUE, pause: None })
+        (topic, dead_letter::QUEUE, None)
     } else {
-        let pause = Some(Pause::of(&group, asked.delay_level, retries));
-        put(core, asked, &message, &Place { topic: &retry_topic, queue_id: any_queue(&retry_topic, &group), pause })
+        let queue_id = any_queue(&retry_topic, &group);
+        (retry_topic, queue_id, Some(Pause::of(&group, asked.delay_level, retries)))
     };
-    done.ticket = Some(stored?.ticket);
+    let place = Place { topic: &topic, queue_id, pause };
+    done.ticket = Some(put_once(core, asked, &message, &place)?);
     let origin = find(message.properties_text(), property::RETRY_TOPIC).unwrap_or_else(|| message.topic());
     core.stats.sent_back(origin, asked.group);
     Ok(done)
+}
+
+/// A repeat of a send-back whose copy stands for both stores nothing; its durability is that of all that is stored.
+fn put_once(core: &Core, asked: &SendBack<'_>, message: &RecordView<'_>, to: &Place<'_>) -> Result<Ticket, Refusal> {
+    if !core.repeats.is_on() {
+        return put(core, asked, message, to).map(|stored| stored.ticket);
+    }
+    let sent = SentBefore {
+        group: asked.group,
+        log_offset: asked.commit_log_offset,
+        topic: message.topic(),
+        queue_id: message.queue_id(),
+        queue_offset: message.queue_offset(),
+        is_dead_letter: to.pause.is_none(),
+    };
+    if core.repeats.is_repeat(core, &sent) {
+        return Ok(Ticket { end: core.store.watermarks().appended, epoch: core.store.permit().epoch });
+    }
+    let stored = put(core, asked, message, to)?;
+    let delay_ms = to.pause.and_then(|pause| pause.waiting(&core.delays)).map_or(0, |waiting| waiting.delay_ms());
+    core.repeats.note(core, &sent, delay_ms);
+    Ok(stored.ticket)
 }
 
 fn look_failed(offset: i64) -> Refusal {

@@ -179,3 +179,90 @@ async fn a_retry_topic_with_fewer_queues_than_the_group_wants_keeps_messages_whe
         );
     }
 }
+
+/// Copies that wait for level 3, and dead letters.
+fn copies(broker: &TestBroker) -> (i64, i64) {
+    let count =
+        |topic: &str, queue_id| broker.core.store.find_queue(topic, queue_id).map_or(0, |queue| queue.max_offset());
+    (count(SCHEDULE_TOPIC, 2), count("%DLQ%billing", 0))
+}
+
+#[tokio::test]
+async fn thread_1589_two_clients_of_one_name_do_not_double_what_they_send_back() {
+    let (broker, peer, at) = broker(&[("sendBacksRememberedMax", "1000")]);
+    let other = Peer::new(2);
+    for peer in [&peer, &other, &peer] {
+        assert_eq!(outcome(&broker.ask(peer, &back(at, 0)).await), (0, ""));
+    }
+    assert_eq!(copies(&broker), (1, 0));
+    let retry = retried_at(&broker, 3);
+    for peer in [&peer, &other] {
+        assert_eq!(broker.ask(peer, &back(retry, -1)).await.code, 0);
+    }
+    assert_eq!(copies(&broker), (1, 1));
+    let other_group = SendBack { group: "audit", ..back(at, 0) };
+    assert_eq!(broker.ask(&peer, &other_group).await.code, 0);
+    assert_eq!(copies(&broker), (2, 1), "another group fails for itself");
+}
+
+#[tokio::test]
+async fn thread_1600_a_handler_that_outlasts_its_time_makes_one_copy() {
+    let (broker, peer, at) = broker(&[("sendBacksRememberedMax", "1000")]);
+    let queue_offset = broker.core.store.find_queue("orders", 1).unwrap().max_offset() - 1;
+    assert_eq!(broker.ask(&peer, &back(at, 0)).await.code, 0); // the client, after 15 minutes
+    retried_at(&broker, 3);
+    broker.core.offsets.commit("billing", "orders", 1, queue_offset + 1);
+    assert_eq!(broker.ask(&peer, &back(at, 0)).await.code, 0); // the handler, when it ends
+    assert_eq!(copies(&broker), (1, 0));
+    broker.core.offsets.set("billing", "orders", 1, queue_offset); // an operator has it read again, and it fails again
+    assert_eq!(broker.ask(&peer, &back(at, 0)).await.code, 0);
+    assert_eq!(copies(&broker), (2, 0));
+}
+
+#[tokio::test]
+async fn without_a_memory_each_send_back_makes_a_copy_as_apaches_does() {
+    let (broker, peer, at) = broker(&[]);
+    for _ in 0..2 {
+        assert_eq!(broker.ask(&peer, &back(at, 0)).await.code, 0);
+    }
+    assert_eq!(copies(&broker), (2, 0));
+}
+
+#[tokio::test]
+async fn clients_thread_1096_what_an_ordered_consumer_gives_up_is_not_retried_once_more() {
+    let (broker, peer, at) = broker(&[]);
+    assert_eq!(broker.ask(&peer, &back(at, -1)).await.code, 0); // a leasing consumer, after its own tries
+    let queue = tenonmq_protocol::message::queue::MessageQueue {
+        topic: "orders".into(),
+        broker_name: "broker-a".into(),
+        queue_id: 0,
+    };
+    broker.core.locks.lock("billing", "client", vec![queue], broker.core.clock.now_ms());
+    assert_eq!(send(&broker, &peer, &retried(1, Some(i32::MAX))).await.code, 0); // one that holds a queue lock
+    assert_eq!(copies(&broker), (0, 2));
+}
+
+#[tokio::test]
+async fn nats_thread_7148_a_lower_maximum_holds_for_messages_on_their_way() {
+    let (broker, peer, mut at) = broker(&[]);
+    let by_group = |at| SendBack { max_reconsume_times: None, ..back(at, 0) };
+    for level in 3..6 {
+        assert_eq!(broker.ask(&peer, &by_group(at)).await.code, 0);
+        at = retried_at(&broker, level);
+    }
+    let mut config = (*broker.core.groups.get("billing").unwrap()).clone();
+    config.retry_max_times = 2;
+    broker.core.groups.put(config).unwrap();
+    assert_eq!(broker.ask(&peer, &by_group(at)).await.code, 0);
+    assert_eq!(last(&broker, "%DLQ%billing", 0, |record| record.reconsume_times()), Some(4));
+}
+
+#[tokio::test]
+async fn rabbit_thread_3100_a_message_sent_back_outlives_the_broker_once_that_was_answered() {
+    let (broker, peer, at) = broker(&[]);
+    assert_eq!(broker.ask(&peer, &back(at, 0)).await.code, 0);
+    assert_eq!(broker.ask(&peer, &back(at, -1)).await.code, 0);
+    let broker = broker.crashed();
+    assert_eq!(copies(&broker), (1, 1));
+    assert_eq!(last(&broker, "%DLQ%billing", 0, |record| record.body().to_vec()).unwrap(), b"order 42");
+}

@@ -34,6 +34,7 @@ pub(super) const KEYS: &[Key] = &[
     key("remotingMaxConnections", Int, Fixed("20000")),
     key("remotingWorkerThreads", Int, Fixed("0")),
     key("remotingWriteTimeoutMillis", Int, Fixed("30000")),
+    key("sendBacksRememberedMax", Int, Fixed("0")),
     key("shutdownTimeoutMillis", Int, Fixed("5000")),
     key("statsItemsMax", Int, Fixed("10000")),
     key("subscriptionGroupsMax", Int, Fixed("100000")),
