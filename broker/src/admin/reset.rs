@@ -83,6 +83,7 @@ fn apply(
             let remark = format!("offset {offset} of queue {queue_id} cannot be stored");
             return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
         }
+        core.wake_for_reset(topic, *queue_id);
         tracing::info!(group, topic, queue_id, offset, by, "an administrator moved a group");
     }
     Ok(entry.id)

@@ -96,6 +96,13 @@ impl Core {
         self.topics.saved().await;
         self.announcer.topic_changed(topic).await;
     }
+
+    /// Has held pulls of a queue look for a reset mark; to be called once it is there.
+    pub fn wake_for_reset(&self, topic: &str, queue_id: i32) {
+        if let Some(queue) = self.store.find_queue(topic, queue_id) {
+            self.waiters.wake_all(&queue);
+        }
+    }
 }
 
 /// A table of the data directory that cannot be read.

@@ -13,12 +13,17 @@ use crate::core::Core;
 ///
 /// Messages that the filter does not let pass move the wait on, so that they are not looked at again; the answer at the end
 /// of the time then says where to go on, as the one that Apache gives after looking at them all.
-pub async fn hold(core: Arc<Core>, mut read: Read, hold: Duration) -> Answer {
+///
+/// A reset of the group's offset ends the wait ([`Core::wake_for_reset`]): with Apache it takes effect at the next pull.
+pub async fn hold(core: Arc<Core>, group: &str, mut read: Read, hold: Duration) -> Answer {
     let asked = read.from;
     let deadline = core.clock.sleep(hold);
     let mut deadline = std::pin::pin!(deadline);
     loop {
         let arrived = core.waiters.register(&read.queue, read.from, read.filter.clone());
+        if let Some(offset) = core.offsets.take_reset(group, read.queue.topic(), read.queue.queue_id()) {
+            return read.reset_to(offset);
+        }
         let answer = read.answer(&core);
         match answer.status {
             NO_MATCHED if answer.next_begin > read.from => {

@@ -46,7 +46,7 @@ pub(crate) fn pull(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) ->
         let group = group.to_owned();
         return Handled::later(async move {
             let queue = Arc::clone(&read.queue);
-            let answer = long_poll::hold(Arc::clone(&core), read, hold).await;
+            let answer = long_poll::hold(Arc::clone(&core), &group, read, hold).await;
             core.offsets.note_pull(&group, queue.topic(), queue_id, answer.next_begin);
             core.stats.given(queue.topic(), &group, answer.count, answer.size());
             owned(answer)
