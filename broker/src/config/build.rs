@@ -247,6 +247,11 @@ fn filters(read: &Reader<'_>) -> Result<Filters> {
         max_expressions: read.number("filterExpressionsMax", 1..=1_000_000)?,
         expression_max_bytes: read.number("filterExpressionMaxBytes", 16..=1 << 24)?,
         refuse_rest: read.flag("filterRestRefused")?,
+        max_registered: read.number("filterDataMax", 0..=10_000_000)?,
+        keep_dead: read.millis("filterDataCleanTimeSpan", 0)?,
+        bloom_error_percent: read.number("maxErrorRateOfBloomFilter", 1..=99)?,
+        bloom_groups: read.number("expectConsumerNumUseFilter", 1..=1_000_000)?,
+        refuse_conflicts: read.flag("conflictingSubscriptionsRefused")?,
     })
 }
 

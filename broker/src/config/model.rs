@@ -285,11 +285,34 @@ pub struct Filters {
     /// `filterRestRefused`, default false: an expression with words behind its end, which Apache ignores without saying so,
     /// does not compile. Read at start.
     pub refuse_rest: bool,
+    /// `filterDataMax`, default 100 000: conditions kept in `consumerFilter.json`. Read at start.
+    pub max_registered: usize,
+    /// `filterDataCleanTimeSpan`, in milliseconds, default a day: how long a condition that nobody wants is kept. Read at
+    /// start.
+    pub keep_dead: Duration,
+    /// `maxErrorRateOfBloomFilter`, in percent, default 20. Read at start.
+    pub bloom_error_percent: u32,
+    /// `expectConsumerNumUseFilter`, default 32. Read at start.
+    pub bloom_groups: u32,
+    /// `conflictingSubscriptionsRefused`, default false: a member that wants something else than the other members of its
+    /// group is not let in. While it is on, a group changes its mind only when all have left.
+    pub refuse_conflicts: bool,
 }
 
 impl Default for Filters {
     fn default() -> Self {
-        Self { sql: true, retry_topics: false, max_expressions: 1024, expression_max_bytes: 65_536, refuse_rest: false }
+        Self {
+            sql: true,
+            retry_topics: false,
+            max_expressions: 1024,
+            expression_max_bytes: 65_536,
+            refuse_rest: false,
+            max_registered: 100_000,
+            keep_dead: Duration::from_secs(24 * 3600),
+            bloom_error_percent: 20,
+            bloom_groups: 32,
+            refuse_conflicts: false,
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     config::LiveConfig,
     dead_letter::DeadLetters,
     delay::Delays,
-    filter::Expressions,
+    filter::{self, Expressions},
     group::{queue_lock::QueueLocks, request_mode::RequestModes},
     offset::{Offsets, history::History},
     pop::Pops,
@@ -58,6 +58,8 @@ pub struct Core {
     pub clients: Clients,
     /// Compiled SQL expressions.
     pub expressions: Expressions,
+    /// SQL conditions as `consumerFilter.json` keeps them.
+    pub filters: filter::Registry,
     /// Which member may consume a queue in order.
     pub locks: QueueLocks,
     /// Which groups pop instead of pull.

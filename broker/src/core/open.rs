@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config, LiveConfig},
     dead_letter::{self, DeadLetters},
     delay::Delays,
-    filter::Expressions,
+    filter::{self, Expressions},
     group::{
         queue_lock::QueueLocks,
         request_mode::{self, RequestModes},
@@ -99,6 +99,8 @@ impl Core {
         let address = identity.get().address;
         let transactions = Transactions::open(store.clone(), Arc::clone(&config), saved, address)?;
         let expressions = Expressions::new(&settings.filters);
+        let filters = store.config_file(filter::FILE_NAME);
+        let filters = filter::Registry::load(filters, &settings.filters, now_ms)?;
         let delays = Delays::open(&store, settings.delays.version_step)?;
         let dead_letters = DeadLetters::open(&store)?;
         let pops = Pops::open(&store, &settings.pop, &offsets)?;
@@ -112,6 +114,7 @@ impl Core {
             groups,
             clients: Clients::new(client_limits(&settings.clients), expressions.clone()),
             expressions,
+            filters,
             locks: QueueLocks::with_limit(settings.clients.max_locks),
             request_modes,
             offsets,

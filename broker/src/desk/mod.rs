@@ -9,6 +9,7 @@ mod lease;
 mod offset;
 mod output;
 mod queue;
+mod subscription;
 mod timer;
 
 use std::{error::Error, process::ExitCode, time::Duration};
@@ -54,6 +55,9 @@ enum Noun {
     /// Dead letters, and sending them again
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// What groups want
+    #[command(subcommand)]
+    Subscription(subscription::Subscription),
     /// Messages that were popped and not acknowledged
     #[command(subcommand)]
     Lease(lease::Lease),
@@ -68,6 +72,7 @@ impl Noun {
             Self::Offset(verb) => verb.run(desk).await,
             Self::Queue(verb) => verb.run(desk).await,
             Self::Dlq(verb) => verb.run(desk).await,
+            Self::Subscription(verb) => verb.run(desk).await,
             Self::Lease(verb) => verb.run(desk).await,
             Self::Timer(verb) => verb.run(desk).await,
         }

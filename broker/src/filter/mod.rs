@@ -4,7 +4,9 @@
 //! what certainly is not wanted, [`Filter::passes_record`] sees the stored record and decides. [`fetch`] does both.
 //! Rules: `transactions-retry-delay.md` section 9.
 
+mod bloom;
 mod expressions;
+mod registry;
 pub mod sql;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ use tenonmq_protocol::{
 use tenonmq_storage::{Entry, FetchLimits, Fetched, Queue, QueueKind};
 
 pub use expressions::Expressions;
+pub use registry::{FILE_NAME, Registry, keep_saved};
 
 use crate::{
     core::{Core, clients::ConsumerGroup},

@@ -53,7 +53,8 @@ pub struct Beat {
 /// Takes in a heartbeat (34). Groups that may not be created are passed over, as Apache does.
 ///
 /// # Errors
-/// 2: the client asks for more than the limits allow. The rest of the heartbeat counts.
+/// 2: the client asks for more than the limits allow. 16: it wants something else than the other members of its group,
+/// and that is refused. The rest of the heartbeat counts.
 pub fn heartbeat(core: &Core, sender: Sender<'_>, data: &HeartbeatData) -> Result<Beat, Refusal> {
     let info = ClientInfo {
         connection: sender.connection,
@@ -99,10 +100,20 @@ fn consumer_heard(
     beat.created.extend(retry_topic_for(core, consumer, config.retry_queue_nums));
     let subscriptions =
         (!data.without_sub || data.heartbeat_fingerprint == 0).then_some(&*consumer.subscription_data_set);
+    if let Some(subscriptions) = subscriptions
+        && core.config.load().filters.refuse_conflicts
+        && let Some(reason) = core.clients.disagreement(info, &consumer.group_name, subscriptions)
+    {
+        return Err(Refusal::new(ResponseCode::NO_PERMISSION, reason));
+    }
+    let now_ms = core.clock.now_ms();
     let (group, heard) = core
         .clients
-        .consumer_heard(info, consumer, subscriptions, data.heartbeat_fingerprint, core.clock.now_ms())
+        .consumer_heard(info, consumer, subscriptions, data.heartbeat_fingerprint, now_ms)
         .map_err(|error| Refusal::new(ResponseCode::SYSTEM_BUSY, error.to_string()))?;
+    if let Some(subscriptions) = subscriptions {
+        core.filters.heard(&consumer.group_name, subscriptions, &core.expressions, now_ms);
+    }
     beat.wants_subscriptions |= heard.wants_subscriptions;
     if heard.rebalances() {
         notify_members(core, &group);
@@ -164,6 +175,9 @@ pub fn drop_silent(core: &Core) {
 }
 
 fn left_behind(core: &Core, left: &Left) {
+    if left.last {
+        core.filters.left(left.group.name(), core.clock.now_ms());
+    }
     if !left.gone.is_empty() && !left.last {
         notify_members(core, &left.group);
     }

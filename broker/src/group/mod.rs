@@ -4,6 +4,9 @@
 //! which clients change them, and the tasks that keep them in order.
 
 pub mod assignment;
+pub mod conflicts;
+#[cfg(test)]
+mod conflicts_tests;
 pub mod heartbeat;
 pub mod members;
 pub mod queue_lock;

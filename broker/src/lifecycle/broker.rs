@@ -23,6 +23,7 @@ use crate::core::identity::{Identity, Who};
 use crate::core::stats;
 use crate::dead_letter;
 use crate::delay;
+use crate::filter;
 use crate::group;
 use crate::namesrv::{NameServer, Origin, Registrant};
 use crate::offset;
@@ -73,6 +74,7 @@ impl BrokerRole {
         keeping.spawn(|stop| group::keep_alive(core.clone(), stop));
         keeping.spawn(|stop| group::keep_saved(core.clone(), stop));
         keeping.spawn(|stop| offset::keep_saved(core.clone(), stop));
+        keeping.spawn(|stop| filter::keep_saved(core.clone(), stop));
         keeping.spawn(|stop| transaction::keep_checking(core.clone(), stop));
         keeping.spawn(|stop| delay::keep_delivering(core.clone(), stop));
         keeping.spawn(|stop| dead_letter::keep_redriving(core.clone(), stop));

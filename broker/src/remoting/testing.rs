@@ -134,6 +134,7 @@ impl TestBroker {
     pub(crate) fn restarted_after(self, change: impl FnOnce()) -> Self {
         self.core.offsets.save(self.core.clock.now_ms()).unwrap();
         self.core.groups.save().unwrap();
+        self.core.filters.save(self.core.clock.now_ms()).unwrap();
         self.core.delays.save(self.core.clock.now_ms()).unwrap();
         self.core.timers.close(&self.core).unwrap();
         self.core.store.shutdown().unwrap();

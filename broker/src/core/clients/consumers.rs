@@ -8,9 +8,14 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use tenonmq_protocol::body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData};
+use tenonmq_protocol::body::{
+    ConsumeFromWhere, ConsumeType, ConsumerData, GroupConflict, MessageModel, SubscriptionData,
+};
 
-use super::members::{ClientInfo, Departure, Member, MemberList};
+use super::{
+    members::{ClientInfo, Departure, Member, MemberList},
+    wants::{self, Wants},
+};
 use crate::{
     filter::{self, Expressions, Filter},
     remoting::Connection,
@@ -101,13 +106,13 @@ impl GroupView {
                 None => changed = true,
                 Some(old) if data.sub_version <= old.data.sub_version => continue,
                 Some(old) if old.data.sub_string != data.sub_string => {
-                    tracing::warn!(
+                    tracing::debug!(
                         group = %group.name,
                         topic = data.topic,
                         old = old.data.sub_string,
                         new = data.sub_string,
                         client_id,
-                        "the group's subscription changed; members that differ lose messages"
+                        "the group's subscription changed"
                     );
                 }
                 Some(_) => {}
@@ -126,6 +131,8 @@ pub struct Heard {
     pub joined: bool,
     /// A subscribed topic came or went.
     pub topics_changed: bool,
+    /// Where members disagree has changed.
+    pub conflict_changed: bool,
     /// The sender must send its subscriptions: they differ from what the group sent before, or none are known.
     pub wants_subscriptions: bool,
 }
@@ -144,6 +151,8 @@ struct State {
     fingerprint: Option<i32>,
     /// Whether any heartbeat has brought subscriptions, even an empty set.
     has_subscriptions: bool,
+    /// Where members disagree.
+    conflict: Option<Arc<GroupConflict>>,
 }
 
 /// A consumer group with at least one member.
@@ -229,9 +238,13 @@ impl ConsumerGroup {
         state.has_subscriptions |= subscriptions.is_some();
         let before = state.fingerprint.replace(fingerprint);
         let differs = before.is_some_and(|before| before != fingerprint);
+        let joined = state.members.seen(info, now_ms);
+        let wants_changed =
+            subscriptions.is_some_and(|wanted| state.members.wants(info.connection.id(), Wants::of(wanted)));
         Some(Heard {
-            joined: state.members.seen(info, now_ms),
+            joined,
             topics_changed,
+            conflict_changed: wants_changed && self.compare(&mut state, now_ms),
             wants_subscriptions: differs || (subscriptions.is_none() && !known_before),
         })
     }
@@ -248,11 +261,52 @@ impl ConsumerGroup {
         changed
     }
 
+    /// Where its members disagree.
+    pub fn conflict(&self) -> Option<Arc<GroupConflict>> {
+        self.state.lock().conflict.clone()
+    }
+
+    /// How a member would disagree with another one if it wanted this.
+    pub(super) fn disagreement(&self, client_id: &str, wanted: &[SubscriptionData]) -> Option<String> {
+        let wants = Wants::of(wanted);
+        let others = self.members();
+        let others = others.iter().filter(|member| **member.client_id() != *client_id);
+        others.into_iter().find_map(|member| {
+            let difference = wants.difference(&member.wants())?;
+            let (group, other) = (&self.name, member.client_id());
+            Some(format!("member [{client_id}] of group [{group}] does not agree with member [{other}]: {difference}"))
+        })
+    }
+
     pub(super) fn leave(&self, connection_id: u64) -> Departure {
-        self.state.lock().members.depart(|members| members.remove(connection_id).into_iter().collect())
+        self.depart(|members| members.remove(connection_id).into_iter().collect())
     }
 
     pub(super) fn drop_silent(&self, before_ms: i64) -> Departure {
-        self.state.lock().members.depart(|members| members.remove_silent(before_ms))
+        self.depart(|members| members.remove_silent(before_ms))
+    }
+
+    fn depart(&self, remove: impl FnOnce(&mut MemberList) -> Vec<Arc<Member>>) -> Departure {
+        let mut state = self.state.lock();
+        let mut departure = state.members.depart(remove);
+        // Members that leave cannot bring a conflict about, only change or end one.
+        if state.conflict.is_some() && !departure.gone.is_empty() {
+            departure.conflict_changed = self.compare(&mut state, 0);
+        }
+        departure
+    }
+
+    /// Looks anew where members disagree; true when that has changed. Said in the log once for each change.
+    fn compare(&self, state: &mut State, now_ms: i64) -> bool {
+        let since = state.conflict.as_ref().map_or(now_ms, |conflict| conflict.since);
+        let found = wants::conflict(&self.name, state.members.all(), &self.view(), since);
+        match (&state.conflict, &found) {
+            (None, None) => return false,
+            (Some(old), Some(new)) if old.topics == new.topics => return false,
+            (_, Some(new)) => wants::tell(new),
+            (Some(_), None) => tracing::info!(group = %self.name, "the members of the group agree again"),
+        }
+        state.conflict = found.map(Arc::new);
+        true
     }
 }

@@ -5,8 +5,10 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
+use arc_swap::ArcSwap;
 use tenonmq_protocol::Language;
 
+use super::wants::Wants;
 use crate::remoting::Connection;
 
 /// What a heartbeat says about its sender.
@@ -30,6 +32,7 @@ pub struct Member {
     language: Language,
     version: i32,
     last_seen_ms: AtomicI64,
+    wants: ArcSwap<Wants>,
 }
 
 impl Member {
@@ -40,6 +43,7 @@ impl Member {
             language: info.language,
             version: info.version,
             last_seen_ms: AtomicI64::new(now_ms),
+            wants: ArcSwap::default(),
         }
     }
 
@@ -68,6 +72,10 @@ impl Member {
         self.last_seen_ms.load(Ordering::Relaxed)
     }
 
+    pub(super) fn wants(&self) -> Arc<Wants> {
+        self.wants.load_full()
+    }
+
     fn seen(&self, now_ms: i64) {
         self.last_seen_ms.store(now_ms, Ordering::Relaxed);
     }
@@ -94,7 +102,9 @@ impl MemberList {
                     member.seen(now_ms);
                 } else {
                     tracing::warn!(old = %member.client_id, new = info.client_id, "a connection changed its client id");
-                    *member = Arc::new(Member::new(info, now_ms));
+                    let renamed = Member::new(info, now_ms);
+                    renamed.wants.store(member.wants());
+                    *member = Arc::new(renamed);
                 }
                 false
             }
@@ -103,6 +113,17 @@ impl MemberList {
                 true
             }
         }
+    }
+
+    /// Notes what a member wants; true when that is new.
+    pub(super) fn wants(&self, connection_id: u64, wants: Wants) -> bool {
+        let Ok(at) = self.position(connection_id) else { return false };
+        let member = &self.members[at];
+        let is_new = **member.wants.load() != wants;
+        if is_new {
+            member.wants.store(Arc::new(wants));
+        }
+        is_new
     }
 
     pub(super) fn remove(&mut self, connection_id: u64) -> Option<Arc<Member>> {
@@ -118,7 +139,7 @@ impl MemberList {
     pub(super) fn depart(&mut self, remove: impl FnOnce(&mut Self) -> Vec<Arc<Member>>) -> Departure {
         let gone = remove(self);
         self.retired |= self.members.is_empty();
-        Departure { gone, last: self.retired }
+        Departure { gone, last: self.retired, conflict_changed: false }
     }
 
     pub(super) fn has(&self, connection_id: u64) -> bool {
@@ -140,4 +161,6 @@ pub(super) struct Departure {
     pub(super) gone: Vec<Arc<Member>>,
     /// Nobody is left; the group is retired.
     pub(super) last: bool,
+    /// Where members disagree has changed.
+    pub(super) conflict_changed: bool,
 }

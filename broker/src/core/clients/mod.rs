@@ -14,6 +14,7 @@ mod members;
 mod producers;
 #[cfg(test)]
 mod tests;
+mod wants;
 
 use std::sync::{
     Arc,
@@ -69,6 +70,8 @@ pub struct ClientCounts {
     pub connections: usize,
     /// Heartbeats, or parts of them, refused for a limit since the start.
     pub refused: u64,
+    /// How often members of a group came to disagree, disagreed on something else, or agreed again since the start.
+    pub conflict_changes: u64,
 }
 
 /// What happened to a consumer group when members left it.
@@ -91,6 +94,7 @@ pub struct Clients {
     limits: Limits,
     expressions: Expressions,
     refused: AtomicU64,
+    conflict_changes: AtomicU64,
 }
 
 impl Default for Clients {
@@ -109,6 +113,7 @@ impl Clients {
             limits,
             expressions,
             refused: AtomicU64::new(0),
+            conflict_changes: AtomicU64::new(0),
         }
     }
 
@@ -165,6 +170,7 @@ impl Clients {
             producer_groups: self.producers.len(),
             connections: self.index.len(),
             refused: self.refused.load(Ordering::Relaxed),
+            conflict_changes: self.conflict_changes.load(Ordering::Relaxed),
         }
     }
 
@@ -198,10 +204,16 @@ impl Clients {
                 if heard.joined {
                     self.index.consumes(info.connection, &group);
                 }
+                self.count_conflict(heard.conflict_changed);
                 return Ok((group, heard));
             }
             self.forget_consumers(&group); // retired a moment ago: its last member has left
         }
+    }
+
+    /// How a member would disagree with another member of its group if it wanted this; `None` when it would not.
+    pub fn disagreement(&self, info: &ClientInfo<'_>, group: &str, wanted: &[SubscriptionData]) -> Option<String> {
+        self.consumer_group(group)?.disagreement(info.client_id, wanted)
     }
 
     /// Takes in one producer group of a heartbeat. True when the connection was not a member before.
@@ -292,7 +304,12 @@ impl Clients {
         if departure.last {
             self.forget_consumers(&group);
         }
+        self.count_conflict(departure.conflict_changed);
         Left { group, gone: departure.gone, last: departure.last }
+    }
+
+    fn count_conflict(&self, changed: bool) {
+        self.conflict_changes.fetch_add(u64::from(changed), Ordering::Relaxed);
     }
 
     fn forget_consumers(&self, group: &Arc<ConsumerGroup>) {

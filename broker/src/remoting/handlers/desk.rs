@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tenonmq_protocol::{
     body::{
+        ListConflicts,
         desk::DeskRequest,
         json,
         offset_desk::{ListMoves, ListOwners, PreviewReset, ResetGroup, UndoMove},
@@ -16,6 +17,7 @@ use crate::{
     admin::{owners, preview, reset},
     core::Core,
     error::Refusal,
+    group::conflicts,
     offset::history::undo,
     remoting::Response,
 };
@@ -76,4 +78,8 @@ pub(crate) fn offset_reset(core: &Arc<Core>, request: &Request<'_>, out: &mut Ou
 
 pub(crate) fn queue_owners(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     serve(request, out, |asked: &ListOwners| owners::owners(core, asked))
+}
+
+pub(crate) fn subscription_conflicts(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    serve(request, out, |asked: &ListConflicts| conflicts::list(core, asked))
 }

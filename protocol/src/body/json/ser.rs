@@ -54,7 +54,7 @@ impl Writer {
     fn open(&mut self, bracket: &[u8], close: u8) -> Compound<'_> {
         self.out.extend_from_slice(bracket);
         self.depth += 1;
-        Compound { writer: self, close, first: true }
+        Compound { writer: self, close, first: true, on_one_line: false }
     }
 
     fn new_line(&mut self) {
@@ -166,8 +166,9 @@ impl<'w> Serializer for &'w mut Writer {
         Ok(self.open(b"[", b']'))
     }
 
+    /// An array of numbers in Java (`int[]`), which stands on one line.
     fn serialize_tuple(self, _: usize) -> Result<Compound<'w>, Unsupported> {
-        Ok(self.open(b"[", b']'))
+        Ok(Compound { on_one_line: true, ..self.open(b"[", b']') })
     }
 
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Compound<'w>, Unsupported> {
@@ -208,6 +209,7 @@ pub(super) struct Compound<'w> {
     writer: &'w mut Writer,
     close: u8,
     first: bool,
+    on_one_line: bool,
 }
 
 impl Compound<'_> {
@@ -216,7 +218,9 @@ impl Compound<'_> {
             self.writer.out.extend_from_slice(b",");
         }
         self.first = false;
-        self.writer.new_line();
+        if !self.on_one_line {
+            self.writer.new_line();
+        }
     }
 
     fn item<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Unsupported> {
@@ -226,7 +230,7 @@ impl Compound<'_> {
 
     fn close(self) -> Result<(), Unsupported> {
         self.writer.depth -= 1;
-        if !self.first {
+        if !self.first && !self.on_one_line {
             self.writer.new_line();
         }
         self.writer.out.extend_from_slice(&[self.close]);

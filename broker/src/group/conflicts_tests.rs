@@ -1,0 +1,143 @@
+//! Members of one group that want different things.
+
+use tenonmq_protocol::{
+    Command,
+    body::{ConsumerData, HeartbeatData, ListConflicts, SubscriptionConflicts, SubscriptionData, json},
+    code::RequestCode,
+    header::PullMessage,
+    message::properties::java_hash,
+};
+
+use crate::remoting::testing::{Peer, TestBroker};
+
+fn wants(topic: &str, expression: &str, version: i64) -> SubscriptionData {
+    let tags = expression.split("||").map(str::trim).filter(|tag| *tag != "*");
+    SubscriptionData {
+        topic: topic.into(),
+        sub_string: expression.into(),
+        sub_version: version,
+        code_set: tags.map(java_hash).collect(),
+        ..SubscriptionData::default()
+    }
+}
+
+async fn beat(broker: &TestBroker, peer: &Peer, name: &str, wanted: &[SubscriptionData]) -> (i32, String) {
+    let consumer = ConsumerData {
+        group_name: "billing".into(),
+        subscription_data_set: wanted.to_vec(),
+        ..ConsumerData::default()
+    };
+    let data = HeartbeatData { client_id: name.into(), consumer_data_set: vec![consumer], ..HeartbeatData::default() };
+    let answer = broker.call(peer, Command::request(RequestCode::HEART_BEAT).with_body(json::to_vec(&data))).await;
+    (answer.code, answer.remark.unwrap_or_default())
+}
+
+async fn conflicts(broker: &TestBroker) -> SubscriptionConflicts {
+    broker.desk(&Peer::new(99), &ListConflicts::default()).await.unwrap()
+}
+
+fn broker() -> (TestBroker, Peer, Peer) {
+    let broker = TestBroker::new();
+    broker.topic("orders", 1);
+    broker.topic("refunds", 1);
+    (broker, Peer::new(1), Peer::new(2))
+}
+
+#[tokio::test]
+async fn thread_2836_different_tags_in_one_group_are_shown_with_who_wants_what() {
+    let (broker, one, two) = broker();
+    beat(&broker, &one, "one", &[wants("orders", "paid", 1)]).await;
+    assert_eq!(conflicts(&broker).await.groups, []);
+    beat(&broker, &two, "two", &[wants("orders", "open || new", 2)]).await;
+    let found = conflicts(&broker).await;
+    assert_eq!((found.changes, found.groups.len()), (1, 1));
+    let topic = &found.groups[0].topics[0];
+    let wanted: Vec<_> =
+        topic.wanted.iter().map(|wanted| (wanted.expression.as_str(), wanted.clients.join(","))).collect();
+    assert_eq!(wanted, [("new||open", "two".to_owned()), ("paid", "one".to_owned())]);
+    assert_eq!(topic.effective.as_ref().unwrap().expression, "new||open", "the newest counts for all");
+    broker.store_with("orders", 0, b"x", "TAGS\u{1}paid\u{2}", java_hash("paid").into());
+    let pull = PullMessage { consumer_group: "billing", topic: "orders", max_count: 8, ..PullMessage::default() };
+    assert_eq!(broker.ask(&one, &pull).await.code, 20, "which is how messages are lost");
+}
+
+#[tokio::test]
+async fn thread_2954_different_topics_in_one_group_are_shown() {
+    let (broker, one, two) = broker();
+    beat(&broker, &one, "one", &[wants("orders", "*", 1), wants("refunds", "*", 1)]).await;
+    beat(&broker, &two, "two", &[wants("orders", "*", 1)]).await;
+    let found = conflicts(&broker).await;
+    let topics = &found.groups[0].topics;
+    assert_eq!(topics.len(), 1, "they agree on the orders");
+    assert_eq!((topics[0].topic.as_str(), topics[0].unwanted_by.join(",")), ("refunds", "two".to_owned()));
+}
+
+#[tokio::test]
+async fn thread_7717_a_condition_and_tags_in_one_group_are_shown() {
+    let (broker, one, two) = broker();
+    let sql = SubscriptionData { expression_type: Some("SQL92".into()), ..wants("orders", "price > 5", 2) };
+    beat(&broker, &one, "one", &[wants("orders", "*", 1)]).await;
+    beat(&broker, &two, "two", &[sql]).await;
+    let wanted = &conflicts(&broker).await.groups[0].topics[0].wanted;
+    let kinds: Vec<_> = wanted.iter().map(|wanted| wanted.expression_type.as_str()).collect();
+    assert_eq!(kinds, ["SQL92", "TAG"]);
+}
+
+#[tokio::test]
+async fn the_same_wishes_in_another_order_or_version_are_no_conflict() {
+    let (broker, one, two) = broker();
+    beat(&broker, &one, "one", &[wants("refunds", "a||b", 1), wants("orders", "*", 1)]).await;
+    beat(
+        &broker,
+        &two,
+        "two",
+        &[wants("orders", "", 2), wants("refunds", " b || a", 9), wants("%RETRY%billing", "*", 1)],
+    )
+    .await;
+    assert_eq!(conflicts(&broker).await, SubscriptionConflicts::default());
+}
+
+#[tokio::test]
+async fn a_conflict_counts_once_and_ends_when_members_agree_or_leave() {
+    let (broker, one, two) = broker();
+    beat(&broker, &one, "one", &[wants("orders", "a", 1)]).await;
+    for version in 2..6 {
+        beat(&broker, &two, "two", &[wants("orders", "b", version)]).await;
+        beat(&broker, &one, "one", &[wants("orders", "a", 1)]).await;
+    }
+    assert_eq!(conflicts(&broker).await.changes, 1, "heartbeats that say the same change nothing");
+    beat(&broker, &one, "one", &[wants("orders", "b", 9)]).await;
+    let found = conflicts(&broker).await;
+    assert_eq!((found.changes, found.groups.len()), (2, 0));
+    beat(&broker, &one, "one", &[wants("orders", "a", 10)]).await;
+    assert_eq!(conflicts(&broker).await.groups.len(), 1);
+    crate::group::heartbeat::closed(&broker.core, &one.connection);
+    let found = conflicts(&broker).await;
+    assert_eq!((found.changes, found.groups.len()), (4, 0));
+}
+
+#[tokio::test]
+async fn a_member_that_wants_something_else_is_refused_if_configured() {
+    let broker = TestBroker::with(&[("conflictingSubscriptionsRefused", "true")]);
+    let (one, two) = (Peer::new(1), Peer::new(2));
+    assert_eq!(beat(&broker, &one, "one", &[wants("orders", "a", 1)]).await.0, 0);
+    let (code, remark) = beat(&broker, &two, "two", &[wants("orders", "b", 2)]).await;
+    assert_eq!(code, 16);
+    assert_eq!(
+        remark,
+        "member [two] of group [billing] does not agree with member [one]: of topic orders it wants TAG [b], the other \
+         one TAG [a]"
+    );
+    assert_eq!(broker.core.clients.subscription("billing", "orders").unwrap().data.sub_string, "a");
+    assert_eq!(broker.core.clients.consumer_group("billing").unwrap().client_ids().len(), 1);
+    assert_eq!(beat(&broker, &two, "two", &[wants("orders", "a", 3)]).await.0, 0);
+    assert_eq!(beat(&broker, &two, "two", &[wants("orders", "b", 4)]).await.0, 16, "nor may it change its mind alone");
+}
+
+#[tokio::test]
+async fn a_client_that_reconnects_does_not_disagree_with_its_old_self() {
+    let broker = TestBroker::with(&[("conflictingSubscriptionsRefused", "true")]);
+    let (old, new) = (Peer::new(1), Peer::new(2));
+    assert_eq!(beat(&broker, &old, "one", &[wants("orders", "a", 1)]).await.0, 0);
+    assert_eq!(beat(&broker, &new, "one", &[wants("orders", "b", 2)]).await.0, 0);
+}
