@@ -3,6 +3,7 @@ package official
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,4 +116,42 @@ func newPullConsumer(t *testing.T, topic string) rocketmq.PullConsumer {
 	check(t, c.Start())
 	t.Cleanup(func() { _ = c.Shutdown() })
 	return c
+}
+
+func TestASQLExpressionFilters(t *testing.T) {
+	t.Parallel()
+	topic := newTopic(t, 1)
+	p := newProducer(t)
+	for i := range 5 {
+		m := message(topic, fmt.Sprint(i))
+		m.WithProperty("n", fmt.Sprint(i))
+		send(t, p, m)
+	}
+	into := &inbox{}
+	consumeSQL := consumer.MessageSelector{Type: consumer.SQL92, Expression: "n BETWEEN 2 AND 3"}
+	listen(t, topic, consumeSQL, func(messages ...*primitive.MessageExt) consumer.ConsumeResult {
+		result, _ := into.take(context.Background(), messages...)
+		return result
+	})
+	into.expect(t, "2", "3")
+}
+
+func TestASuspendedQueueGivesTheSameMessageAgainBeforeTheNext(t *testing.T) {
+	t.Parallel()
+	topic := newTopic(t, 1)
+	into := &inbox{}
+	var refusals atomic.Int64
+	listen(t, topic, everything, func(messages ...*primitive.MessageExt) consumer.ConsumeResult {
+		if string(messages[0].Body) == "step 1" && refusals.Add(1) <= 2 {
+			return consumer.SuspendCurrentQueueAMoment
+		}
+		result, _ := into.take(context.Background(), messages...)
+		return result
+	}, consumer.WithConsumerOrder(true), consumer.WithConsumeMessageBatchMaxSize(1))
+	sent := sendMany(t, newProducer(t), topic, "step", 4)
+	eventually(t, "all", func() bool { return len(into.all()) >= len(sent) })
+	same(t, sent, into.bodies())
+	if refusals.Load() != 3 {
+		t.Fatalf("%d deliveries of step 1", refusals.Load())
+	}
 }

@@ -104,3 +104,18 @@ func TestALargeBodyTravelsCompressedAndArrivesWhole(t *testing.T) {
 		t.Fatalf("stored in %d bytes", size)
 	}
 }
+
+func TestADelayedMessageComesWhenItsLevelSays(t *testing.T) {
+	t.Parallel()
+	topic := newTopic(t, 1)
+	into := inboxOf(t, topic)
+	p := newProducer(t)
+	send(t, p, message(topic, "at once"))
+	into.expect(t, "at once")
+	sent := time.Now()
+	send(t, p, message(topic, "later").WithDelayTimeLevel(5)) // three seconds
+	into.expect(t, "at once", "later")
+	if took := time.Since(sent); took < 2900*time.Millisecond || took > 6*time.Second {
+		t.Fatalf("after %v", took)
+	}
+}

@@ -220,3 +220,23 @@ func inboxOf(t *testing.T, topic string) *inbox {
 	consume(t, unique("group"), topic, "*", into)
 	return into
 }
+
+// listen starts a push consumer with a listener of its own.
+func listen(t *testing.T, topic string, selector consumer.MessageSelector,
+	listener func(...*primitive.MessageExt) consumer.ConsumeResult, options ...consumer.Option) string {
+	t.Helper()
+	group := unique("group")
+	options = append([]consumer.Option{
+		consumer.WithNsResolver(resolver()), consumer.WithGroupName(group), consumer.WithInstance(unique("client")),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
+	}, options...)
+	c := must[rocketmq.PushConsumer](t)(rocketmq.NewPushConsumer(options...))
+	check(t, c.Subscribe(topic, selector, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		return listener(messages...), nil
+	}))
+	check(t, c.Start())
+	t.Cleanup(func() { _ = c.Shutdown() })
+	return group
+}
+
+var everything = consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}
