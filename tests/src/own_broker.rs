@@ -52,6 +52,7 @@ impl OwnBroker {
             ("storePathRootDir", root),
             ("mappedFileSizeCommitLog", (64 << 20).to_string()),
             ("transactionCheckInterval", "1000".to_owned()),
+            ("recallMessageEnable", "true".to_owned()),
             ("transactionTimeOut", "1000".to_owned()),
         ];
         let flags = settings.into_iter().map(|(key, value)| (key.to_owned(), value, "the test".to_owned()));

@@ -44,20 +44,6 @@ macro_rules! run {
 }
 tenonmq_tests::for_each_client_scenario!(run);
 
-/// Only against the broker of `TENONMQ_TEST_NAMESRV`.
-macro_rules! run_elsewhere {
-    ($($module:ident :: $scenario:ident),* $(,)?) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $scenario() -> Result<(), Error> {
-            match std::env::var("TENONMQ_TEST_NAMESRV") {
-                Ok(address) => $module::$scenario(&address).await,
-                Err(_) => Ok(()),
-            }
-        }
-    )*};
-}
-tenonmq_tests::for_each_later_client_scenario!(run_elsewhere);
-
 /// Always our own, because it is stopped: what was sent before is there, what is sent after arrives, and nobody connects
 /// anew by hand.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,11 +13,9 @@ import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Delay levels (1 s, 2 s, 1 s, 2 s, 3 s, … by broker.properties) and timers to the second. */
-@Tag("later")
 class DelayTest extends Clients {
     @Test
     void a_delayed_message_comes_when_its_level_says() throws Exception {

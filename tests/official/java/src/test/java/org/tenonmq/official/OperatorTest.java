@@ -17,11 +17,9 @@ import org.apache.rocketmq.remoting.protocol.body.CMResult;
 import org.apache.rocketmq.remoting.protocol.body.ConsumerRunningInfo;
 import org.apache.rocketmq.remoting.protocol.body.QueueTimeSpan;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** What operators do less often: offsets, configuration, questions to consumers. */
-@Tag("later")
 class OperatorTest extends Clients {
     private final DefaultMQAdminExt admin = Cluster.admin();
 

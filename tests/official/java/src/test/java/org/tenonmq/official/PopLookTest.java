@@ -28,7 +28,6 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** What surrounds a pop: looking without taking, waiting for something to take, many acknowledgements at once. */
-@Tag("later")
 @Tag("json-only")
 class PopLookTest extends Clients {
     @Test

@@ -10,7 +10,6 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Pops in the order of each queue; their request codes do not fit into binary headers. */
-@Tag("later")
 @Tag("json-only")
 class PopOrderTest extends Clients {
     @Test

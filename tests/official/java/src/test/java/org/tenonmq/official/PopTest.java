@@ -20,7 +20,6 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Pop consumption; its request codes do not fit into binary headers. */
-@Tag("later")
 @Tag("json-only")
 class PopTest extends Clients {
     @Test

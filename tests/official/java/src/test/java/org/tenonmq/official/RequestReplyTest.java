@@ -17,10 +17,8 @@ import org.apache.rocketmq.client.producer.RequestCallback;
 import org.apache.rocketmq.client.utils.MessageUtil;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
-@Tag("later")
 class RequestReplyTest extends Clients {
     @Test
     void a_request_gets_the_reply_made_for_it() throws Exception {

@@ -19,11 +19,9 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Consume retry and dead letters, with the delay levels of broker.properties: the first retry is level 3, one second. */
-@Tag("later")
 class RetryTest extends Clients {
     @Test
     void what_was_consumed_in_vain_comes_again() throws Exception {

@@ -13,13 +13,11 @@ import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.message.Message;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** SQL92 expressions over message properties; needs enablePropertyFilter=true. */
-@Tag("later")
 class SqlFilterTest extends Clients {
     private static final Map<String, Map<String, String>> MESSAGES = Map.of(
         "one", Map.of("n", "1", "color", "red"),

@@ -17,11 +17,9 @@ import org.apache.rocketmq.client.trace.TraceType;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.topic.TopicValidator;
-import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Traces that clients leave of what they do; the broker has a topic for them with traceTopicEnable=true. */
-@Tag("later")
 class TraceTest extends Clients {
     @Test
     void the_ways_of_a_message_are_found_by_its_id() throws Exception {
