@@ -112,6 +112,8 @@ pub struct StoreConfig {
     pub delay_levels_ms: Vec<i64>,
     /// Topics whose queues are batch consume queues (attribute `queue.type=BatchCQ`), known before the store opens.
     pub batch_topics: HashSet<String>,
+    /// Light queues that may exist (`maxLmqConsumeQueueNum`). Default 0: there are none (`enableLmq` with `enableMultiDispatch`).
+    pub light_queues: usize,
 }
 
 impl StoreConfig {
@@ -139,6 +141,7 @@ impl StoreConfig {
             reserve_bytes: 8 << 20,
             delay_levels_ms: default_delay_levels(),
             batch_topics: HashSet::new(),
+            light_queues: 0,
         }
     }
 

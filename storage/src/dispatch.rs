@@ -12,13 +12,12 @@ use crate::consume_queue::Dispatch;
 use crate::consume_queue::entry::Entry;
 use crate::consume_queue::table::QueueTable;
 use crate::error::FileError;
+use crate::light;
 
 /// Messages that wait for their delay level. Their entries hold the time of delivery instead of a tags code.
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// What Apache adds to the store time for a level that does not exist, in milliseconds.
 const UNKNOWN_LEVEL_DELAY_MS: i64 = 1000;
-/// What the names of light queues (LMQ) begin with; each is a topic with one queue, 0.
-const LIGHT_PREFIX: &str = "%LMQ%";
 
 /// What an entry holds for `tags_code`: for the schedule topic that is a delay in milliseconds, and the entry holds the time.
 #[inline]
@@ -30,11 +29,13 @@ pub(crate) fn stored_tags_code(topic: &str, tags_code: i64, store_timestamp: i64
 pub(crate) struct Dispatcher {
     queues: Arc<QueueTable>,
     delay_levels_ms: Vec<i64>,
+    /// Whether records may be in light queues.
+    light: bool,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(queues: Arc<QueueTable>, delay_levels_ms: Vec<i64>) -> Self {
-        Self { queues, delay_levels_ms }
+    pub(crate) fn new(queues: Arc<QueueTable>, delay_levels_ms: Vec<i64>, light: bool) -> Self {
+        Self { queues, delay_levels_ms, light }
     }
 
     /// Enters a record that starts at `physical_offset` into its queue. One that is there already is ignored; prepared and
@@ -58,8 +59,10 @@ impl Dispatcher {
         let store_timestamp = record.store_timestamp();
         let dispatch = Dispatch { entry, queue_offset, batch_size, store_timestamp };
         self.queues.dispatch(record.topic(), record.queue_id(), &dispatch)?;
-        for (queue, queue_offset) in light_queues(text) {
-            self.queues.dispatch(queue, 0, &Dispatch { queue_offset, batch_size: 1, ..dispatch })?;
+        if self.light && light::may_hold(record.topic()) {
+            for (queue, queue_offset) in light::stored(text) {
+                self.queues.dispatch(queue, light::QUEUE_ID, &Dispatch { queue_offset, batch_size: 1, ..dispatch })?;
+            }
         }
         Ok(())
     }
@@ -76,11 +79,4 @@ impl Dispatcher {
         let level = usize::try_from(level).unwrap_or(usize::MAX).min(self.delay_levels_ms.len());
         level.checked_sub(1).and_then(|n| self.delay_levels_ms.get(n)).copied().unwrap_or(UNKNOWN_LEVEL_DELAY_MS)
     }
-}
-
-/// The light queues that a record is in as well, with its offset in each.
-fn light_queues(properties_text: &str) -> impl Iterator<Item = (&str, i64)> {
-    let list = |name| properties::find(properties_text, name).unwrap_or_default().split(',');
-    let queues = list(names::INNER_MULTI_DISPATCH).zip(list(names::INNER_MULTI_QUEUE_OFFSET));
-    queues.filter_map(|(queue, offset)| Some((queue, offset.parse().ok()?)).filter(|_| queue.starts_with(LIGHT_PREFIX)))
 }

@@ -135,6 +135,12 @@ pub enum AppendError {
     /// Nothing to append.
     #[error("an empty batch")]
     Empty,
+    /// The record names a light queue that does not exist, and there are as many as may be.
+    #[error("there are {limit} light queues already, as many as maxLmqConsumeQueueNum allows")]
+    LightQueues {
+        /// How many may be.
+        limit: usize,
+    },
     /// The store takes no such writes now.
     #[error(transparent)]
     Unwritable(#[from] Unwritable),

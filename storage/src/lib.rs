@@ -33,6 +33,7 @@ pub mod fs;
 mod golden;
 pub mod index;
 mod indexing;
+pub mod light;
 pub mod lock;
 pub mod metrics;
 pub mod mmap;

@@ -68,7 +68,7 @@ pub(crate) fn open(config: StoreConfig, env: Environment) -> Result<Parts, OpenE
         Some(_) => Start::Before(checkpoint.min_timestamp()),
         None => Start::First,
     };
-    let dispatcher = Dispatcher::new(Arc::clone(&queues), config.delay_levels_ms.clone());
+    let dispatcher = Dispatcher::new(Arc::clone(&queues), config.delay_levels_ms.clone(), config.light_queues > 0);
     let checks = Checks { body: config.check_crc, record: config.verify_record_crc };
     let recovered =
         recover(&files, loaded, start, checks, &mut report, |record, offset| dispatcher.dispatch(record, offset))?;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use crate::fetch::{FetchLimits, Fetched};
 use crate::flush::Flusher;
 use crate::fs::{FileSystem, RealFs};
 use crate::indexing::Indexer;
+use crate::light::{self, Assigner, Places};
 use crate::lock::{AbortFile, DirectoryLock};
 use crate::metrics::StoreStats;
 use crate::open::{self, RunMark};
@@ -84,14 +85,19 @@ pub(crate) struct Parts {
     pub(crate) report: RecoveryReport,
 }
 
+/// Told of the queue, the message's offset in it, and its tags code.
+type LightHook = Box<dyn Fn(&Queue, i64, i64) + Send + Sync>;
+
 struct Shared {
     // Dropped in this order: the threads end before the directory is given back.
     threads: Threads,
     keeper: Arc<Keeper>,
     parts: Parts,
     refused: AtomicU64,
-    /// Taken by appends to batch queues: an inner batch carries its queue offset in its properties.
-    batch_append: Mutex<()>,
+    /// Taken by appends to batch queues and light queues: their records carry queue offsets in their properties.
+    offsets_in_text: Mutex<()>,
+    /// Told of every message in a light queue.
+    light_hook: OnceLock<LightHook>,
     closing: Mutex<bool>,
 }
 
@@ -112,8 +118,9 @@ impl Store {
         let threads = Threads::start(&parts, Arc::clone(&keeper))
             .map_err(FileError::of("start the threads for", &parts.config.root))?;
         parts.log.prepare();
-        let (refused, batch_append, closing) = (AtomicU64::new(0), Mutex::new(()), Mutex::new(false));
-        Ok(Self(Arc::new(Shared { threads, keeper, parts, refused, batch_append, closing })))
+        let (refused, offsets_in_text, closing) = (AtomicU64::new(0), Mutex::new(()), Mutex::new(false));
+        let light_hook = OnceLock::new();
+        Ok(Self(Arc::new(Shared { threads, keeper, parts, refused, offsets_in_text, light_hook, closing })))
     }
 
     fn parts(&self) -> &Parts {
@@ -178,7 +185,7 @@ impl Store {
         count: u16,
         class: AppendClass,
     ) -> Result<Appended, AppendError> {
-        let _base_stays = self.0.batch_append.lock();
+        let _base_stays = self.0.offsets_in_text.lock();
         let text = std::str::from_utf8(record.properties).unwrap_or_default();
         let mut properties = Properties::parse(text);
         properties.set(names::INNER_NUM, count.to_string());
@@ -188,7 +195,7 @@ impl Store {
         let sys_flag = record.sys_flag | SysFlag::INNER_BATCH | SysFlag::NEED_UNWRAP;
         let record = NewRecord { properties: &encoded, sys_flag, ..*record };
         let mut appended = None;
-        self.append_locked(&[(queue, record, 0)], count.max(1), class, |place| appended = Some(place))?;
+        self.append_locked(&[(queue, record, 0)], &[], count.max(1), class, |place| appended = Some(place))?;
         appended.ok_or(AppendError::Empty)
     }
 
@@ -198,14 +205,67 @@ impl Store {
         class: AppendClass,
         place: impl FnMut(Appended),
     ) -> Result<(), AppendError> {
-        let holds_batches = items.iter().any(|(queue, _, _)| queue.kind() == QueueKind::Batch);
-        let _base_stays = holds_batches.then(|| self.0.batch_append.lock());
-        self.append_locked(items, 1, class, place)
+        let light = self.parts().config.light_queues > 0;
+        if light && items.iter().any(|(_, record, _)| light::wanted(record)) {
+            return self.append_light(items, class, place);
+        }
+        let text_has_offsets =
+            |queue: &Queue| queue.kind() == QueueKind::Batch || (light && light::is_light(queue.topic()));
+        let holds = items.iter().any(|(queue, _, _)| text_has_offsets(queue));
+        let _offsets_stay = holds.then(|| self.0.offsets_in_text.lock());
+        self.append_locked(items, &[], 1, class, place)
+    }
+
+    /// Appends records of which some are in light queues too.
+    fn append_light(
+        &self,
+        items: &[(&Queue, NewRecord<'_>, i64)],
+        class: AppendClass,
+        mut place: impl FnMut(Appended),
+    ) -> Result<(), AppendError> {
+        let offsets_stay = self.0.offsets_in_text.lock();
+        let mut assigner = Assigner::new(&self.parts().queues, self.parts().config.light_queues);
+        let (mut texts, mut places) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+        for (_, record, _) in items {
+            let assigned = if light::wanted(record) { Some(assigner.assign(record)?) } else { None };
+            let (text, of_record) = assigned.map_or_else(Default::default, |(text, places)| (Some(text), places));
+            texts.push(text);
+            places.push(of_record);
+        }
+        for (queue, _) in places.iter().flatten() {
+            queue.prepare();
+        }
+        let with_offsets = items.iter().zip(&texts).map(|((queue, record, tags_code), text)| {
+            let properties = text.as_deref().unwrap_or(record.properties);
+            (*queue, NewRecord { properties, ..*record }, *tags_code)
+        });
+        self.append_locked(&with_offsets.collect::<Vec<_>>(), &places, 1, class, &mut place)?;
+        drop(offsets_stay);
+        if let Some(hook) = self.0.light_hook.get() {
+            for ((_, _, tags_code), places) in items.iter().zip(&places) {
+                places.iter().for_each(|(queue, offset)| hook(queue, *offset, *tags_code));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells `hook` of every message in a light queue: of the queue, the offset in it, and the tags code. Only the first
+    /// call counts.
+    pub fn on_light(&self, hook: impl Fn(&Queue, i64, i64) + Send + Sync + 'static) {
+        let _ = self.0.light_hook.set(Box::new(hook));
+    }
+
+    /// The light queue of that name, made if it does not exist. `None` when the store has no light queues, the name is
+    /// none of a light queue, or there are as many as may be.
+    pub fn light_queue(&self, name: &str) -> Option<Arc<Queue>> {
+        let limit = self.parts().config.light_queues;
+        (limit > 0 && light::is_legal(name)).then(|| self.parts().queues.light(name, limit))?
     }
 
     fn append_locked(
         &self,
         items: &[(&Queue, NewRecord<'_>, i64)],
+        light: &[Places],
         batch: u16,
         class: AppendClass,
         place: impl FnMut(Appended),
@@ -224,9 +284,9 @@ impl Store {
                 (*queue, NewRecord { properties, ..*record }, *tags_code)
             });
             let items: Vec<_> = with_room.collect();
-            self.log().append(&items, batch, class, place)
+            self.log().append(&items, light, batch, class, place)
         } else {
-            self.log().append(items, batch, class, place)
+            self.log().append(items, light, batch, class, place)
         };
         if result.is_err() {
             self.0.refused.fetch_add(1, Ordering::Relaxed);

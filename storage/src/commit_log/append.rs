@@ -17,6 +17,7 @@ use crate::consume_queue::{Dispatch, Queue, Reservation};
 use crate::dispatch;
 use crate::error::{AppendError, FileError, Unwritable};
 use crate::fs::is_disk_full;
+use crate::light::Places;
 use crate::mmap::LogWriter;
 use crate::poison::AppendClass;
 use crate::watermark::Ticket;
@@ -124,10 +125,11 @@ impl Tail {
 
 impl CommitLog {
     /// Appends all `items` next to each other, or none. `batch` is the number of messages that each record holds (1 unless
-    /// it is an inner batch). `place` is told where each one went.
+    /// it is an inner batch). `light` holds the light queues of each, or nothing. `place` is told where each one went.
     pub(crate) fn append(
         &self,
         items: &[Item<'_>],
+        light: &[Places],
         batch: u16,
         class: AppendClass,
         mut place: impl FnMut(Appended),
@@ -137,7 +139,7 @@ impl CommitLog {
         if tail.permit.role != Role::Master {
             return Err(Unwritable::NotMaster.into());
         }
-        let rooms = self.reserve(items, class)?;
+        let rooms = self.reserve(items, light, class)?;
         let now = self.clock.now_ms().max(tail.last_timestamp);
         let (base, epoch) = (tail.end, tail.permit.epoch);
         let Some(mut room) = tail.writer.as_mut().and_then(|writer| writer.room(total)) else {
@@ -164,13 +166,17 @@ impl CommitLog {
         tail.records += items.len() as u64;
         // Readers who see an entry find its record: so the log is published first.
         self.publish(&mut tail, total);
-        for ((queue, record, tags_code), at) in items.iter().zip(&placed) {
+        for (i, ((queue, record, tags_code), at)) in items.iter().zip(&placed).enumerate() {
             if has_entry(record) {
                 let tags_code = dispatch::stored_tags_code(queue.topic(), *tags_code, now);
                 let entry = Entry { physical_offset: at.physical_offset, size: at.size, tags_code };
                 let (queue_offset, store_timestamp) = (at.queue_offset, now);
                 self.enter(&rooms, queue, &Dispatch { entry, queue_offset, batch_size: batch, store_timestamp })?;
                 queue.note_appended(batch, at.size);
+                for (queue, queue_offset) in light.get(i).into_iter().flatten() {
+                    let dispatch = Dispatch { entry, queue_offset: *queue_offset, batch_size: 1, store_timestamp: now };
+                    self.enter(&rooms, queue, &dispatch)?;
+                }
             }
             place(*at);
         }
@@ -179,8 +185,13 @@ impl CommitLog {
 
     /// Space for the entries of all items. When the disk is full for them, the reserve is given up, and what settles open
     /// work tries once more.
-    fn reserve<'a>(&self, items: &[Item<'a>], class: AppendClass) -> Result<Rooms<'a>, Unwritable> {
-        let error = match reserve(items) {
+    fn reserve<'a>(
+        &self,
+        items: &[Item<'a>],
+        light: &'a [Places],
+        class: AppendClass,
+    ) -> Result<Rooms<'a>, Unwritable> {
+        let error = match reserve(items, light) {
             Ok(rooms) => return Ok(rooms),
             Err(error) => error,
         };
@@ -188,7 +199,7 @@ impl CommitLog {
             return Err(Unwritable::Io(format!("{error}: {}", error.source)));
         }
         let why = self.allocator.report_full(error.path, QUEUE_SPACE);
-        if class == AppendClass::Settle { reserve(items).map_err(|_| why) } else { Err(why) }
+        if class == AppendClass::Settle { reserve(items, light).map_err(|_| why) } else { Err(why) }
     }
 
     /// Writes one entry into space that [`reserve`] took, which cannot fail. If it does all the same, queue and log no longer
@@ -321,7 +332,7 @@ impl CommitLog {
 }
 
 /// Takes space for the entries of all items, queue by queue, so that nothing can fail once the log is touched.
-fn reserve<'a>(items: &[Item<'a>]) -> Result<Rooms<'a>, FileError> {
+fn reserve<'a>(items: &[Item<'a>], light: &'a [Places]) -> Result<Rooms<'a>, FileError> {
     let mut rooms = Rooms::new();
     for (i, (queue, record, _)) in items.iter().enumerate() {
         // A batch is one run of the same queue: reserved at its first item.
@@ -331,6 +342,12 @@ fn reserve<'a>(items: &[Item<'a>]) -> Result<Rooms<'a>, FileError> {
         let rest = items.iter().skip(i);
         let count = rest.filter(|(other, record, _)| std::ptr::eq(*other, *queue) && has_entry(record)).count();
         rooms.push((*queue, queue.reserve(count)?));
+    }
+    for (queue, _) in light.iter().flatten() {
+        if !rooms.iter().any(|(owner, _)| std::ptr::eq(*owner, &**queue)) {
+            let all = light.iter().flatten();
+            rooms.push((&**queue, queue.reserve(all.filter(|(other, _)| Arc::ptr_eq(other, queue)).count())?));
+        }
     }
     Ok(rooms)
 }

@@ -88,7 +88,7 @@ fn the_queues_rebuilt_from_the_log_equal_apaches_files_byte_for_byte() {
         let target = tempfile::tempdir().unwrap();
         let config = golden.config(target.path());
         let table = Arc::new(load(&golden, target.path(), true));
-        let dispatcher = Dispatcher::new(Arc::clone(&table), config.delay_levels_ms);
+        let dispatcher = Dispatcher::new(Arc::clone(&table), config.delay_levels_ms, true);
         for _ in 0..2 {
             // The second round finds everything there.
             for (physical, record) in golden.records() {
@@ -113,7 +113,7 @@ fn light_queues_and_ext_queues_are_rebuilt_with_the_same_messages() {
     let target = tempfile::tempdir().unwrap();
     let config = golden.config(target.path());
     let table = Arc::new(load(&golden, target.path(), true));
-    let dispatcher = Dispatcher::new(Arc::clone(&table), config.delay_levels_ms);
+    let dispatcher = Dispatcher::new(Arc::clone(&table), config.delay_levels_ms, true);
     for (physical, record) in golden.records() {
         dispatcher.dispatch(&record, physical).unwrap();
     }

@@ -16,6 +16,7 @@ use super::{Dispatch, Dispatched, Queue};
 use crate::config::StoreConfig;
 use crate::error::{FileError, OpenError};
 use crate::fs::FileSystem;
+use crate::light::{self, is_light};
 
 /// Most threads used for loading.
 const MAX_LOADERS: usize = 8;
@@ -33,6 +34,8 @@ pub struct QueueTable {
     topics: RwLock<HashMap<Arc<str>, TopicQueues>>,
     /// Topics whose new queues hold batches.
     batch_topics: RwLock<HashSet<String>>,
+    /// Number of light queues.
+    light: AtomicUsize,
 }
 
 impl QueueTable {
@@ -48,10 +51,13 @@ impl QueueTable {
             shared: Shared::new(),
             topics: RwLock::default(),
             batch_topics: RwLock::new(config.batch_topics.clone()),
+            light: AtomicUsize::new(0),
         };
         for kind in [QueueKind::Simple, QueueKind::Batch] {
             table.load_kind(kind, clean)?;
         }
+        let light = table.topics.read().keys().filter(|topic| is_light(topic)).count();
+        table.light.store(light, Ordering::Relaxed);
         Ok(table)
     }
 
@@ -72,6 +78,9 @@ impl QueueTable {
         let mut topics = self.topics.write();
         let name = topics.get_key_value(topic).map_or_else(|| topic.into(), |(name, _)| Arc::clone(name));
         let queues = topics.entry(Arc::clone(&name)).or_default();
+        if queues.is_empty() && is_light(topic) {
+            self.light.fetch_add(1, Ordering::Relaxed);
+        }
         match queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()) {
             // The search found it: inside.
             Ok(at) => Arc::clone(&queues[at]),
@@ -81,6 +90,12 @@ impl QueueTable {
                 queue
             }
         }
+    }
+
+    /// The light queue of that name, made if it does not exist; `None` when there are `limit` already.
+    pub fn light(&self, name: &str, limit: usize) -> Option<Arc<Queue>> {
+        let found = self.find(name, light::QUEUE_ID);
+        found.or_else(|| (self.light.load(Ordering::Relaxed) < limit).then(|| self.get(name, light::QUEUE_ID)))
     }
 
     /// Says whether queues of `topic` that are made from now on hold batches (attribute `queue.type=BatchCQ`).
@@ -206,6 +221,9 @@ impl QueueTable {
     /// Removes all queues of a topic with their files and extension files. Handles that others keep take no more entries.
     pub fn delete_topic(&self, topic: &str) -> Result<(), FileError> {
         let queues = self.topics.write().remove(topic).unwrap_or_default();
+        if is_light(topic) && !queues.is_empty() {
+            self.light.fetch_sub(1, Ordering::Relaxed);
+        }
         for queue in &queues {
             queue.destroy()?;
         }
