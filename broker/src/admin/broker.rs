@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tenonmq_protocol::{
     VERSION,
-    body::{DataVersion, HaRuntimeInfo, KvTable, json},
+    body::{ColdReads, DataVersion, HaRuntimeInfo, KvTable, json},
     code::ResponseCode,
 };
 
@@ -80,6 +80,11 @@ pub fn runtime(core: &Core) -> KvTable {
     put("putMessageSizeTotal", store.appended_bytes.to_string());
     let average = store.appended_bytes as f64 / store.appended_records.max(1) as f64;
     put("putMessageAverageSize", format!("{average:?}"));
+    let times = &core.stats.put_times;
+    put("putMessageEntireTimeMax", times.max_ms().to_string());
+    put("putMessageDistributeTime", times.distribution());
+    put("putLatency99", times.percentile(0.99));
+    put("putLatency999", times.percentile(0.999));
     put("commitLogMinOffset", store.watermarks.min.to_string());
     put("commitLogMaxOffset", store.watermarks.appended.to_string());
     put("dispatchBehindBytes", store.watermarks.appended.saturating_sub(store.indexed).to_string());
@@ -119,6 +124,17 @@ pub fn replication(core: &Core) -> HaRuntimeInfo {
         master: core.identity.get().broker_id == 0,
         master_commit_log_max_offset: i64::try_from(end).unwrap_or(i64::MAX),
         ..HaRuntimeInfo::default()
+    }
+}
+
+/// How reading of old messages is limited (2003): it is not, so there is nothing to tell but the settings.
+pub fn cold_reads(core: &Core) -> ColdReads {
+    let settings = core.config.get_all();
+    let number = |key: &str| settings.get(key).and_then(|value| value.parse().ok()).unwrap_or_default();
+    ColdReads {
+        cg_cold_read_threshold: number("cgColdReadThreshold"),
+        global_cold_read_threshold: number("globalColdReadThreshold"),
+        ..ColdReads::default()
     }
 }
 

@@ -67,7 +67,7 @@ fn producer(member: &Arc<Member>) -> ProducerInfo {
         client_id: member.client_id().to_string(),
         language: LanguageName(member.language()),
         last_update_timestamp: member.last_seen_ms(),
-        remote_ip: member.connection().peer().to_string(),
+        remote_ip: format!("/{}", member.connection().peer()), // as Java spells an address
         version: member.version(),
     }
 }

@@ -22,4 +22,6 @@ pub mod reset;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tool_tests;
 pub mod topic;

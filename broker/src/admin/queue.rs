@@ -1,7 +1,7 @@
 //! Looking into a consume queue (321).
 
 use tenonmq_protocol::{
-    body::{ConsumeQueueEntries, ConsumeQueueEntry},
+    body::{ConsumeQueueEntries, ConsumeQueueEntry, SubscriptionData},
     code::ResponseCode,
     header::QueryConsumeQueue,
 };
@@ -11,6 +11,21 @@ use crate::{core::Core, error::Refusal};
 
 /// Most entries in one answer.
 const MOST: usize = 10_000;
+
+/// What the group's expression is, in the shape of Apache's filter table; a group that goes by tags has no place there.
+fn filter_text(group: &str, data: &SubscriptionData) -> String {
+    if data.expression_type.as_deref().is_none_or(|kind| kind.is_empty() || kind == "TAG") {
+        return "null".to_owned();
+    }
+    let filter = serde_json::json!({
+        "clientVersion": data.sub_version,
+        "consumerGroup": group,
+        "expression": data.sub_string,
+        "expressionType": data.expression_type,
+        "topic": data.topic,
+    });
+    serde_json::to_string_pretty(&filter).unwrap_or_default()
+}
 
 /// Entries of a queue from an index on. `None` where the queue has no such index: success without a body, as Apache has
 /// it, with a remark for people.
@@ -27,9 +42,10 @@ pub fn entries(core: &Core, asked: &QueryConsumeQueue<'_>) -> Result<Option<Cons
         ConsumeQueueEntries { max_queue_index: max, min_queue_index: min, ..ConsumeQueueEntries::default() };
     if let Some(group) = asked.consumer_group {
         found.subscription_data = client::subscription_data(core, group, asked.topic);
-        if found.subscription_data.is_none() {
-            found.filter_data = Some(format!("{group}@{} is not online!", asked.topic));
-        }
+        found.filter_data = Some(match &found.subscription_data {
+            None => format!("{group}@{} is not online!", asked.topic),
+            Some(data) => filter_text(group, data),
+        });
     }
     if !(min..max).contains(&asked.index) {
         return Ok(None);

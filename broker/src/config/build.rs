@@ -183,6 +183,7 @@ fn topics(read: &Reader<'_>) -> Result<Topics> {
         trace_topic_name: read.required("msgTraceTopicName")?,
         protect_system_topics: read.flag("validateSystemTopicWhenUpdateTopic")?,
         delete_retry_topics: read.flag("clearRetryTopicWhenDeleteTopic")?,
+        light: read.flag("enableLmq")?,
     })
 }
 

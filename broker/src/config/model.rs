@@ -158,6 +158,9 @@ pub struct Topics {
     pub protect_system_topics: bool,
     /// `clearRetryTopicWhenDeleteTopic`, default true.
     pub delete_retry_topics: bool,
+    /// `enableLmq`, default false: groups `%LMQ%…` exist without being created, and offsets are kept in Apache's file for
+    /// light queues. Read at start.
+    pub light: bool,
 }
 
 /// What may be sent.

@@ -31,11 +31,18 @@ pub(super) fn store(read: &Reader<'_>, root: &Path, delay_levels: &[Duration]) -
         check_crc: read.flag("checkCRCOnRecover")?,
         record_crc: read.flag("enabledAppendPropCRC")?,
         verify_record_crc: read.flag("forceVerifyPropCRC")?,
+        light_queues: light_queues(read)?,
         delay_levels_ms: delay_levels.iter().map(|delay| delay.as_millis() as i64).collect(),
         ..StoreConfig::new(root)
     };
     store.check().map_err(ConfigError::Conflict)?;
     Ok(store)
+}
+
+/// Apache assigns offsets with the first key, and fills the queues with the second as well.
+fn light_queues(read: &Reader<'_>) -> Result<usize> {
+    let most = read.number("maxLmqConsumeQueueNum", 1..=10_000_000)?;
+    Ok(if read.flag("enableLmq")? && read.flag("enableMultiDispatch")? { most } else { 0 })
 }
 
 fn flush(read: &Reader<'_>) -> Result<FlushPolicy> {

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tenonmq_protocol::body::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupTable};
-use tenonmq_storage::{ConfigFile, FileError};
+use tenonmq_storage::{ConfigFile, FileError, light};
 use tokio::sync::Notify;
 
 use super::{
@@ -98,7 +98,12 @@ impl Groups {
 
     /// Whether the group exists.
     pub fn contains(&self, name: &str) -> bool {
-        self.table.with(name, |_| ()).is_some()
+        self.table.with(name, |_| ()).is_some() || self.is_light(name)
+    }
+
+    /// Whether it is a group of light queues: these are many, have nothing to say, and exist without being created.
+    fn is_light(&self, name: &str) -> bool {
+        light::is_light(name) && self.config.load().topics.light
     }
 
     /// A group's configuration; a missing group is created if that is allowed and its name is legal. `None` also when
@@ -106,6 +111,9 @@ impl Groups {
     pub fn find_or_create(&self, name: &str) -> Option<Arc<SubscriptionGroupConfig>> {
         if let Some(found) = self.get(name) {
             return Some(found);
+        }
+        if self.is_light(name) {
+            return Some(Arc::new(group(name)));
         }
         if !self.may_create(name) {
             return None;

@@ -88,8 +88,14 @@ impl Core {
         let store = Store::open(StoreConfig { batch_topics, ..store }, env)?;
         let now_ms = clock.now_ms();
         let topics = Topics::load(store.config_file(TOPICS), built_in(&settings, &identity), now_ms)?;
+        let waiters = Waiters::default();
+        if store.config().light_queues > 0 {
+            topics.add_light(&store);
+            let waiters = waiters.clone();
+            store.on_light(move |queue, offset, tags_code| waiters.arrived(queue, offset, tags_code));
+        }
         let groups = Groups::load(store.config_file(GROUPS), Arc::clone(&config), clock.clone())?;
-        let offsets = store.config_file(offset::save::FILE_NAME);
+        let offsets = offset::save::Files::of(&store, settings.topics.light);
         let journal = store.root().join("tenonmq").join(offset::journal::FOLDER);
         let offsets = Offsets::open(offsets, &settings.offsets, &store.environment().fs, journal)?;
         let folder = store.root().join("tenonmq");
@@ -125,7 +131,7 @@ impl Core {
             pops,
             timers,
             repeats: Repeats::with_limit(settings.dead_letters.send_backs_remembered),
-            waiters: Waiters::default(),
+            waiters,
             stats: Stats::with_limit(settings.stats_items),
             started_ms: now_ms,
             announcer: Announcer::default(),

@@ -13,10 +13,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use tenonmq_protocol::body::{DataVersion, TopicConfig, TopicConfigTable};
-use tenonmq_storage::{ConfigFile, Queue, Store};
+use tenonmq_storage::{ConfigFile, Queue, Store, light};
 use tokio::{runtime::Handle, sync::watch};
 use tracing::error;
 
@@ -43,13 +43,21 @@ pub struct Topic {
     /// Its configuration, as clients and other brokers see it.
     pub config: TopicConfig,
     queues: Box<[OnceLock<Arc<Queue>>]>,
+    /// Number of the change that made it; it is in the file once that change is.
+    change: u64,
 }
 
 impl Topic {
-    fn new(config: TopicConfig) -> Self {
+    fn new(config: TopicConfig, change: u64) -> Self {
         let count = config.read_queue_nums.max(config.write_queue_nums).max(0);
         let queues = (0..count).map(|_| OnceLock::new()).collect();
-        Self { config, queues }
+        Self { config, queues, change }
+    }
+
+    /// The topic of a light queue. It is in no file.
+    fn light(queue: Arc<Queue>) -> Self {
+        let config = topic(queue.topic(), 1, perm::READ_WRITE);
+        Self { config, queues: [OnceLock::from(queue)].into(), change: 0 }
     }
 
     /// The handle of one of the topic's queues; `None` for an id beyond them.
@@ -89,6 +97,15 @@ struct Inner {
     saved: Mutex<u64>,
     /// The same, for those who wait.
     settled: watch::Sender<u64>,
+    /// The same, for a look.
+    settled_mark: AtomicU64,
+    light: OnceLock<LightTopics>,
+}
+
+/// Topics that exist because light queues do. As many as the store has of these.
+struct LightTopics {
+    store: Store,
+    known: RwLock<Table>,
 }
 
 /// What a put did to the table.
@@ -113,14 +130,14 @@ impl Topics {
         let mut table = Table::default();
         for (name, mut config) in topic_config_table {
             config.topic_name.clone_from(&name);
-            table.insert(name.into(), Arc::new(Topic::new(config)));
+            table.insert(name.into(), Arc::new(Topic::new(config, 0)));
         }
         let mut added = false;
         for config in built_in {
             let name: Arc<str> = config.topic_name.as_str().into();
             table.entry(name).or_insert_with(|| {
                 added = true;
-                Arc::new(Topic::new(config))
+                Arc::new(Topic::new(config, 0))
             });
         }
         let topics = Self(Arc::new(Inner {
@@ -130,6 +147,8 @@ impl Topics {
             file,
             saved: Mutex::new(0),
             settled: watch::Sender::new(0),
+            settled_mark: AtomicU64::new(0),
+            light: OnceLock::new(),
         }));
         if added {
             let mut version = topics.0.version.lock();
@@ -141,7 +160,19 @@ impl Topics {
 
     /// The topic of that name.
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
-        self.0.table.load().get(name).cloned()
+        let found = self.0.table.load().get(name).cloned();
+        found.or_else(|| if light::is_light(name) { self.0.light(name) } else { None })
+    }
+
+    /// From now on the light queues of `store` are topics.
+    pub fn add_light(&self, store: &Store) {
+        let _ = self.0.light.set(LightTopics { store: store.clone(), known: RwLock::default() });
+    }
+
+    /// Whether the file, if it can be written, holds the topic, so that somebody may be told of it.
+    #[inline]
+    pub fn is_saved(&self, topic: &Topic) -> bool {
+        topic.change <= self.0.settled_mark.load(Ordering::Acquire)
     }
 
     /// Every topic as it is now.
@@ -168,7 +199,7 @@ impl Topics {
                 Some(_) => Change::Updated,
                 None => Change::Created,
             };
-            table.insert(config.topic_name.as_str().into(), Arc::new(Topic::new(config)));
+            table.insert(config.topic_name.as_str().into(), Arc::new(Topic::new(config, self.0.next_change())));
             change
         })
     }
@@ -185,7 +216,7 @@ impl Topics {
         if let Some(topic) = self.get(name) {
             return (topic, false);
         }
-        let topic = Arc::new(Topic::new(config()));
+        let topic = Arc::new(Topic::new(config(), self.0.next_change()));
         let mut table = Table::clone(&self.0.table.load());
         table.insert(name.into(), Arc::clone(&topic));
         self.0.table.store(Arc::new(table));
@@ -234,6 +265,27 @@ impl Topics {
 }
 
 impl Inner {
+    /// Number of the change that is being made, with `version` locked.
+    fn next_change(&self) -> u64 {
+        self.changes.load(Ordering::Acquire) + 1
+    }
+
+    /// The topic of a light queue.
+    fn light(&self, name: &str) -> Option<Arc<Topic>> {
+        let light = self.light.get()?;
+        let is_deleted = |topic: &Topic| topic.queues.iter().filter_map(OnceLock::get).any(|queue| queue.is_deleted());
+        if let Some(topic) = light.known.read().get(name).filter(|topic| !is_deleted(topic)) {
+            return Some(Arc::clone(topic));
+        }
+        let topic = Arc::new(Topic::light(light.store.light_queue(name)?));
+        let mut known = light.known.write();
+        if known.len() >= light.store.config().light_queues {
+            known.retain(|_, topic| !is_deleted(topic));
+        }
+        known.insert(name.into(), Arc::clone(&topic));
+        Some(topic)
+    }
+
     fn raise(&self, version: &mut DataVersion, now_ms: i64) {
         raise(version, now_ms);
         self.changes.fetch_add(1, Ordering::Release);
@@ -274,6 +326,7 @@ impl Inner {
             error!(%error, "topics not saved");
         }
         *saved = change;
+        self.settled_mark.store(change, Ordering::Release);
         self.settled.send_replace(change);
     }
 }

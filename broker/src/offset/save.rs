@@ -1,4 +1,5 @@
-//! Consumer offsets on disk: `config/consumerOffset.json`, as Apache writes and reads it.
+//! Consumer offsets on disk: `config/consumerOffset.json`, as Apache writes and reads it. With `enableLmq` it is
+//! `config/lmqConsumerOffset.json`, where the groups of light queues have a table of their own.
 //!
 //! The file is written on a period and at the end, and only when something has changed. Its data version counts one step
 //! for every `consumerOffsetUpdateVersionStep` changes of the table; the steps are added up when somebody looks, so a
@@ -8,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
 use tenonmq_protocol::body::{ConsumerOffsets, DataVersion, json};
-use tenonmq_storage::{ConfigFile, FileError, fs::FileSystem};
+use tenonmq_storage::{ConfigFile, FileError, Store, fs::FileSystem, light};
 
 use super::{
     journal::{Event, Fuse, Journal, NO_FILE, Name, stamp_of},
@@ -18,6 +19,8 @@ use crate::{config, core::LoadError};
 
 /// Name of the file below `config/`.
 pub const FILE_NAME: &str = "consumerOffset.json";
+/// Its name where there are light queues.
+const LIGHT_FILE_NAME: &str = "lmqConsumerOffset.json";
 
 const SEPARATOR: char = '@';
 /// Epochs of the journal that may wait for the first saving after a start.
@@ -34,9 +37,32 @@ pub enum OpenError {
     Journal(#[from] FileError),
 }
 
+/// The file of the table.
+pub struct Files {
+    file: ConfigFile,
+    /// What is read while the file does not exist; set where there are light queues.
+    before: Option<ConfigFile>,
+}
+
+impl Files {
+    /// The file of a data directory; `light`: `enableLmq`.
+    pub fn of(store: &Store, light: bool) -> Self {
+        let plain = store.config_file(FILE_NAME);
+        if light { Self { file: store.config_file(LIGHT_FILE_NAME), before: Some(plain) } } else { plain.into() }
+    }
+}
+
+impl From<ConfigFile> for Files {
+    fn from(file: ConfigFile) -> Self {
+        Self { file, before: None }
+    }
+}
+
 /// Where the table is kept, and how far it has come there.
 pub(super) struct OffsetFile {
     file: ConfigFile,
+    /// The file has a table for groups of light queues.
+    light: bool,
     /// Absent in tests of the file alone.
     pub(super) journal: Option<Journal>,
     /// Held while the file is written.
@@ -60,7 +86,7 @@ impl Offsets {
     /// # Errors
     /// The file and its backup exist and neither can be read.
     pub fn load(file: ConfigFile, settings: &config::Offsets) -> Result<Self, LoadError> {
-        Self::load_stamped(file, settings).map(|(offsets, _)| offsets)
+        Self::load_stamped(file.into(), settings).map(|(offsets, _)| offsets)
     }
 
     /// As [`load`](Self::load), and then what the journal in `folder` knows beyond the file; from here on it keeps what is
@@ -69,22 +95,22 @@ impl Offsets {
     /// # Errors
     /// Neither the file nor its backup can be read, or the journal's folder cannot be read or written.
     pub fn open(
-        file: ConfigFile,
+        file: impl Into<Files>,
         settings: &config::Offsets,
         fs: &Arc<dyn FileSystem>,
         folder: PathBuf,
     ) -> Result<Self, OpenError> {
-        Self::open_with(file, settings, fs, folder, Fuse::default())
+        Self::open_with(file.into(), settings, fs, folder, Fuse::default())
     }
 
     pub(super) fn open_with(
-        file: ConfigFile,
+        file: impl Into<Files>,
         settings: &config::Offsets,
         fs: &Arc<dyn FileSystem>,
         folder: PathBuf,
         fuse: Fuse,
     ) -> Result<Self, OpenError> {
-        let (mut offsets, stamp) = Self::load_stamped(file, settings)?;
+        let (mut offsets, stamp) = Self::load_stamped(file.into(), settings)?;
         let mut apply = |event: Event<'_>| offsets.apply(event);
         let journal = Journal::open(fs, folder, stamp, fuse, &mut apply)?;
         offsets.switch_to(&journal.current(), &|| journal.begin());
@@ -118,11 +144,20 @@ impl Offsets {
         }
     }
 
-    fn load_stamped(file: ConfigFile, settings: &config::Offsets) -> Result<(Self, u64), LoadError> {
-        let stored =
-            crate::core::load_json_with(&file, |content, stored: ConsumerOffsets| (stored, stamp_of(content)))?;
+    fn load_stamped(files: Files, settings: &config::Offsets) -> Result<(Self, u64), LoadError> {
+        let Files { file, before } = files;
+        let read = |file: &ConfigFile| {
+            crate::core::load_json_with(file, |content, stored: ConsumerOffsets| (stored, stamp_of(content)))
+        };
+        let mut stored = read(&file)?;
         let existed = stored.is_some();
-        let (stored, stamp) = stored.unwrap_or((ConsumerOffsets::default(), NO_FILE));
+        if let (None, Some(before)) = (&stored, &before) {
+            stored = read(before)?;
+        }
+        let (mut stored, stamp) = stored.unwrap_or((ConsumerOffsets::default(), NO_FILE));
+        for (key, offset) in stored.lmq_offset_table.take().unwrap_or_default() {
+            stored.offset_table.entry(key).or_default().insert(light::QUEUE_ID, offset);
+        }
         let entries = stored.offset_table.values().map(BTreeMap::len).sum::<usize>();
         let mut offsets = Self::with_limit(settings.max.max(entries));
         for (key, queues) in &stored.offset_table {
@@ -137,6 +172,7 @@ impl Offsets {
         offsets.forget_changes();
         offsets.file = Some(OffsetFile {
             file,
+            light: before.is_some(),
             journal: None,
             saved_changes: Mutex::new(existed.then_some(0)),
             version: Mutex::new(Stepped { version: stored.data_version, steps: 0 }),
@@ -162,14 +198,21 @@ impl Offsets {
     /// The whole table in the shape of the file and of code 43.
     pub fn body(&self, now_ms: i64) -> ConsumerOffsets {
         let mut body = ConsumerOffsets { data_version: self.version(now_ms), ..ConsumerOffsets::default() };
+        let has_light = self.file.as_ref().is_some_and(|file| file.light);
+        let mut of_light = has_light.then(BTreeMap::new);
         for stored in self.snapshot() {
             let key = format!("{}{SEPARATOR}{}", stored.topic, stored.group);
+            if let Some(table) = of_light.as_mut().filter(|_| light::is_light(&stored.group)) {
+                table.insert(key, stored.offset);
+                continue;
+            }
             let topics = body.group_topic_map.entry(stored.group).or_default();
             if topics.last() != Some(&stored.topic) {
                 topics.push(stored.topic); // the snapshot is ordered by group and topic
             }
             body.offset_table.entry(key).or_default().insert(stored.queue_id, stored.offset);
         }
+        body.lmq_offset_table = of_light;
         body
     }
 

@@ -96,6 +96,8 @@ impl Dispatch for BrokerDispatch {
             Code::CLEAN_EXPIRED_CONSUMEQUEUE | Code::DELETE_EXPIRED_COMMITLOG | Code::CLEAN_UNUSED_TOPIC => {
                 handlers::broker::clean(core, request, out)
             }
+            Code::GET_COLD_DATA_FLOW_CTR_INFO => handlers::broker::cold_reads(core, request, out),
+            Code::GET_BROKER_EPOCH_CACHE => handlers::broker::epochs(request, out),
             Code::DEAD_LETTER_GROUPS => handlers::dead_letter::list(core, request, out),
             Code::DEAD_LETTERS => handlers::dead_letter::show(core, request, out),
             Code::REDRIVE_START => handlers::dead_letter::start(core, request, out),

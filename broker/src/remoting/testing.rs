@@ -120,6 +120,9 @@ impl TestBroker {
             store.consume_queue_file_size = 1000;
             store.batch_consume_queue_file_size = 460;
         }
+        if settings.contains(&("enableLmq", "true")) {
+            store.light_queues = 100;
+        }
         let core = Core::open(config(settings), store, Clock::manual(clock.clone()), identity).unwrap();
         let core = Arc::new(core);
         Self { dispatch: BrokerDispatch::new(Arc::clone(&core)), core, clock, folder }

@@ -34,7 +34,7 @@ use crate::{
 /// Flag of a topic that belongs to the subscribers of a unit (`topicSysFlag`).
 const UNIT_SUBSCRIPTION: i32 = 2;
 
-/// Topics that a request created; they are registered before the consumer is answered.
+/// Topics that a request created, or found before they were saved; they are saved and registered before the consumer is answered.
 pub type Created = SmallVec<[Arc<Topic>; 2]>;
 
 /// What became of a message that was sent back.
@@ -74,7 +74,7 @@ pub fn send_back(core: &Core, asked: &SendBack<'_>, version: i32) -> Result<Sent
     let max = max_retries(group.retry_max_times, asked.max_reconsume_times, version, message.properties_text());
     let (topic, queue_id, pause) = if retries >= max || asked.delay_level < 0 {
         let (topic, is_new) = dead_letter::topic_of(core, asked.group);
-        done.created.extend(is_new.then(|| Arc::clone(&topic)));
+        done.created.extend((is_new || !core.topics.is_saved(&topic)).then(|| Arc::clone(&topic)));
         (topic, dead_letter::QUEUE, None)
     } else {
         let queue_id = any_queue(&retry_topic, &group);
@@ -147,7 +147,7 @@ fn retry_topic(
             config
         })
     });
-    created.extend(is_new.then(|| Arc::clone(&found)));
+    created.extend((is_new || !core.topics.is_saved(&found)).then(|| Arc::clone(&found)));
     if !found.is_writable() {
         let remark = format!("the topic[{}] sending message is forbidden", found.config.topic_name);
         return Err(Refusal::new(ResponseCode::NO_PERMISSION, remark));

@@ -68,6 +68,7 @@ pub fn send_batch<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>,
         inner_batch: given.filter(|_| is_inner),
         ticket: waits.then_some(last.ticket),
         recall_handle: None,
+        unsaved: !core.topics.is_saved(&target.topic),
         created: target.created.then_some(target.topic),
     })
 }
@@ -103,7 +104,8 @@ impl Sending<'_> {
         });
         let queue: &Queue = queue;
         let items: Vec<_> = records.map(|record| (queue, record, tags_code_of(record.properties))).collect();
-        Ok(deliver::append_all(&core.store, &core.waiters, &items, AppendClass::Send)?)
+        let put = || deliver::append_all(&core.store, &core.waiters, &items, AppendClass::Send);
+        Ok(core.stats.put_times.timed(put)?)
     }
 }
 

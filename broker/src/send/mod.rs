@@ -7,6 +7,8 @@
 mod batch;
 #[cfg(test)]
 mod batch_tests;
+#[cfg(test)]
+mod light_tests;
 mod properties;
 mod validate;
 
@@ -69,6 +71,8 @@ pub struct Receipt<'a> {
     pub recall_handle: Option<String>,
     /// The topic that this send created; it is registered before the producer is answered.
     pub created: Option<Arc<Topic>>,
+    /// The topic is not in its file yet, whoever created it; the producer is answered when it is.
+    pub unsaved: bool,
 }
 
 thread_local! {
@@ -103,9 +107,11 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
     let waits = waits_for_durability(&properties);
     let given_up = dead_letter::given_up_by(core, header, message.version)?;
     let mut created = target.created.then(|| Arc::clone(&target.topic));
+    let mut unsaved = !core.topics.is_saved(&target.topic);
     let (stored, timer) = if let Some(group) = given_up {
         let (topic, is_new) = dead_letter::topic_of(core, group);
         created = is_new.then(|| Arc::clone(&topic)).or(created);
+        unsaved |= !core.topics.is_saved(&topic);
         properties.set(property::DELAY, "-1");
         (sending.plain(&topic, dead_letter::QUEUE, &properties)?, None)
     } else {
@@ -122,6 +128,7 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
         ticket: waits.then_some(stored.ticket),
         recall_handle,
         created,
+        unsaved,
     })
 }
 
@@ -264,7 +271,7 @@ impl<'a> Sending<'a> {
                 properties: text,
                 body_crc: body_crc(self.message.body),
             };
-            Ok(append(&record)?)
+            Ok(self.core.stats.put_times.timed(|| append(&record))?)
         })
     }
 }

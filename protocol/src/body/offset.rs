@@ -13,6 +13,9 @@ bodies! {
         data_version: DataVersion,
         /// Topics by group; can be told from the other table.
         group_topic_map: BTreeMap<String, Vec<String>>,
+        /// Offset by `topic@group` for groups of light queues; only in `lmqConsumerOffset.json`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lmq_offset_table: Option<BTreeMap<String, i64>>,
         /// Offset by queue by `topic@group`.
         offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
     }

@@ -156,6 +156,21 @@ bodies! {
         topic: String,
     }
 
+    /// How reading of messages that are not in memory is limited (2003).
+    #[derive(Default)]
+    ColdReads {
+        /// Bytes that a group may read within a period unless it has a limit of its own.
+        cg_cold_read_threshold: i64,
+        /// Limits of groups, in bytes.
+        config_table: BTreeMap<String, i64>,
+        /// Bytes that all groups have read within this period.
+        global_acc: i64,
+        /// Bytes that all groups together may read within a period.
+        global_cold_read_threshold: i64,
+        /// Bytes that each group has read.
+        runtime_table: BTreeMap<String, i64>,
+    }
+
     /// State of replication (907). Upstream: `HARuntimeInfo`.
     #[derive(Default)]
     HaRuntimeInfo {

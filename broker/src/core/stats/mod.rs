@@ -8,6 +8,7 @@
 //! `remoting.md` section 9, code 315.
 
 pub mod history;
+pub mod put_times;
 pub mod readers;
 pub mod topics;
 
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 
 use self::{
     history::{Due, History as Windows, Summary},
+    put_times::PutTimes,
     readers::{Readers, Reading},
     topics::Writers,
 };
@@ -130,6 +132,8 @@ pub struct Stats {
     pub readers: Readers,
     /// By topic.
     pub writers: Writers,
+    /// How long storing takes.
+    pub put_times: PutTimes,
     /// Topics with a history at most.
     max_items: usize,
 }
@@ -155,6 +159,7 @@ impl Stats {
             overall: Mutex::default(),
             readers: Readers::with_limit(max_items),
             writers: Writers::default(),
+            put_times: PutTimes::default(),
             max_items,
         }
     }
@@ -292,6 +297,9 @@ pub async fn keep_sampling(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
         let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
         let utc_offset_ms = i64::from(jiff::tz::TimeZone::system().to_offset(now).seconds()) * 1000;
         core.stats.sample(now_ms, utc_offset_ms, core.store.stats().appended_records);
+        if second % 60 == 59 {
+            core.stats.put_times.end_minute();
+        }
         if second.is_multiple_of(SECONDS_PER_TICK) {
             core.stats.sample_all(&core, now_ms, second / SECONDS_PER_TICK);
         }

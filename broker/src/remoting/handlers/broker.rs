@@ -1,13 +1,14 @@
-//! The process itself, for administrators: 25, 26, 28, 315, 907, and cleaning on request (306, 316, 329).
+//! The process itself, for administrators: 25, 26, 28, 315, 907, 1007, 2003, and cleaning on request (306, 316, 329).
 
 use std::sync::Arc;
 
-use tenonmq_protocol::header::ViewBrokerStats;
+use tenonmq_protocol::{code::ResponseCode, header::ViewBrokerStats};
 
-use super::{Handled, Outbox, Request, answer, header, topic::with_json};
+use super::{Handled, Outbox, Request, answer, header, refuse, topic::with_json};
 use crate::{
     admin::{broker, statistics},
     core::Core,
+    error::Refusal,
     remoting::Response,
 };
 
@@ -32,6 +33,15 @@ pub(crate) fn statistic(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbo
 
 pub(crate) fn replication(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     answer(request, out, Ok(with_json(&broker::replication(core))))
+}
+
+pub(crate) fn cold_reads(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    answer(request, out, Ok(with_json(&broker::cold_reads(core))))
+}
+
+/// Epochs belong to brokers under a controller; the text is Apache's.
+pub(crate) fn epochs(request: &Request<'_>, out: &mut Outbox) -> Handled {
+    refuse(request, out, Refusal::new(ResponseCode::SYSTEM_ERROR, "this request only for controllerMode "))
 }
 
 /// Removes what is old now instead of at the configured hour.

@@ -41,7 +41,7 @@ pub(crate) fn message(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox)
 fn reply(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox, receipt: &Receipt<'_>) -> Handled {
     let config = core.config.load();
     let waits_for_disk = receipt.ticket.filter(|_| core.store.config().flush == FlushPolicy::Sync);
-    if waits_for_disk.is_none() && receipt.created.is_none() {
+    if waits_for_disk.is_none() && receipt.created.is_none() && !receipt.unsaved {
         out.reply(request, ResponseCode::SUCCESS, None, |writer| write(&config, receipt, writer), &[]);
         return Handled::Done;
     }
@@ -57,10 +57,13 @@ fn later(core: &Arc<Core>, config: &Config, receipt: &Receipt<'_>, ticket: Optio
     write(config, receipt, &mut response);
     let core = Arc::clone(core);
     let timeout = config.messages.flush_timeout;
-    let created = receipt.created.clone();
+    let (created, unsaved) = (receipt.created.clone(), receipt.unsaved);
     Handled::later(async move {
         if let Some(topic) = created {
             core.topic_changed(&topic.config).await;
+        }
+        if unsaved {
+            core.topics.saved().await;
         }
         if let Some(ticket) = ticket {
             response = durability(core.store.durable(ticket, timeout).await, response);
