@@ -79,6 +79,7 @@ impl BrokerRole {
         keeping.spawn(|stop| delay::keep_delivering(core.clone(), stop));
         keeping.spawn(|stop| dead_letter::keep_redriving(core.clone(), stop));
         keeping.spawn(|stop| pop::keep_returning(core.clone(), stop));
+        keeping.spawn(|stop| pop::keep_taking_over(core.clone(), stop));
         keeping.spawn(|stop| timer::keep_firing(core.clone(), stop));
         keeping.spawn(|stop| stats::keep_sampling(core.clone(), stop));
 

@@ -17,7 +17,7 @@
 //! - The copy of an expired message is appended before its lease ends. After a crash in between the copy is recognised.
 //!
 //! [`read`] pops, [`ack`] and [`invisible`] end and prolong leases, [`returning`] takes expired ones back, [`wait`] and
-//! [`notify`] hold requests, [`order`] is for groups that pop in order. Rules: `remoting.md` section 6,
+//! [`notify`] hold requests, [`order`] is for groups that pop in order, [`revive`] takes Apache's check points over. Rules: `remoting.md` section 6,
 //! `transactions-retry-delay.md` sections 7, 8 and 10.1.
 
 pub mod ack;
@@ -36,6 +36,7 @@ pub mod record;
 pub mod replay;
 mod retried;
 pub mod returning;
+pub mod revive;
 pub mod save;
 mod state;
 pub mod table;
@@ -45,4 +46,5 @@ pub mod wait;
 
 pub use read::{Asked, Popped, pop};
 pub use returning::keep_returning;
+pub use revive::keep_taking_over;
 pub use state::{OpenError, Pops};

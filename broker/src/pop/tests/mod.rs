@@ -5,6 +5,7 @@ mod crashing;
 mod order;
 mod popping;
 mod returning;
+mod reviving;
 mod waiting;
 
 use std::time::Duration;

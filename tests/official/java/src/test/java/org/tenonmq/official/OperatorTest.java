@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.Properties;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.exception.MQClientException;
@@ -59,7 +60,7 @@ class OperatorTest extends Clients {
         Await.until("the offset", () -> admin.examineConsumeStats(group, queue.getTopic()).getOffsetTable().get(queue).getConsumerOffset() == 5);
         assertEquals(Map.of(queue, 3L), admin.resetOffsetByTimestamp(queue.getTopic(), group, middle, true));
         Await.until(() -> "the late ones again, so far " + inbox.bodies(), () -> inbox.size() >= 7);
-        assertEquals(List.of("late 0", "late 1"), inbox.bodies().subList(5, 7));
+        assertEquals(Set.of("late 0", "late 1"), Set.copyOf(inbox.bodies().subList(5, 7)));
         producer.send(message(queue.getTopic(), "new"), queue);
         Await.until("what follows", () -> inbox.size() >= 8);
         assertEquals("new", inbox.bodies().get(7));
