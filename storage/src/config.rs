@@ -82,6 +82,8 @@ pub struct StoreConfig {
     pub batch_consume_queue_file_size: u64,
     /// Length of a consume-queue extension file in bytes (`mappedFileSizeConsumeQueueExt`).
     pub consume_queue_ext_file_size: u64,
+    /// Whether entries get a unit in an extension file that holds tags code and store time (`enableConsumeQueueExt`). Default false.
+    pub consume_queue_ext: bool,
     /// Whether keys are indexed (`messageIndexEnable`). Default true.
     pub index_enabled: bool,
     /// Hash slots of an index file (`maxHashSlotNum`). Default 5,000,000.
@@ -126,6 +128,7 @@ impl StoreConfig {
             consume_queue_file_size: 300_000 * 20,
             batch_consume_queue_file_size: 300_000 * 46,
             consume_queue_ext_file_size: 48 << 20,
+            consume_queue_ext: false,
             index_enabled: true,
             index_slots: 5_000_000,
             index_entries: 20_000_000,

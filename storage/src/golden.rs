@@ -64,6 +64,7 @@ impl Golden {
         config.consume_queue_file_size = 1000;
         config.batch_consume_queue_file_size = 460;
         config.consume_queue_ext_file_size = 4096;
+        config.consume_queue_ext = self.root.ends_with("ext");
         config.index_slots = 50;
         config.index_entries = 150;
         config.batch_topics.insert("T_bcq".to_owned());

@@ -357,7 +357,7 @@ impl Store {
     /// The tags code of an entry, read from the extension files when the entry holds an address (a directory written by
     /// Apache with `enableConsumeQueueExt`). `None` when it cannot be told: then any tag matches.
     pub fn tags_code(&self, queue: &Queue, entry: &Entry) -> Option<i64> {
-        queue.tags_code(entry, self.parts().config.consume_queue_ext_file_size)
+        queue.tags_code(entry)
     }
 
     /// The queue offset that belongs to a store time in milliseconds, see [`Boundary`].

@@ -21,6 +21,7 @@ pub(super) fn store(read: &Reader<'_>, root: &Path, delay_levels: &[Duration]) -
         consume_queue_file_size: read.number("mappedFileSizeConsumeQueue", 20..=MOST)?,
         batch_consume_queue_file_size: read.number("mapperFileSizeBatchConsumeQueue", 46..=MOST)?,
         consume_queue_ext_file_size: read.number("mappedFileSizeConsumeQueueExt", 1_024..=MOST)?,
+        consume_queue_ext: read.flag("enableConsumeQueueExt")?,
         index_enabled: read.flag("messageIndexEnable")?,
         index_slots: read.number("maxHashSlotNum", 1..=i32::MAX as u32)?,
         index_entries: read.number("maxIndexNum", 2..=i32::MAX as u32)?,

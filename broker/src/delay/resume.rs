@@ -12,7 +12,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use tenonmq_protocol::message::{RecordView, SysFlag};
-use tenonmq_storage::{Boundary, Queue, Store};
+use tenonmq_storage::{Boundary, Entry, Queue, Store};
 
 use super::{delivery::Delayed, levels::Level};
 use crate::transaction::without_checksum;
@@ -35,7 +35,9 @@ struct Search<'a> {
 /// Takes every level past the messages whose copies are in their real queues.
 pub(super) fn skip_delivered(store: &Store, levels: &[Level]) {
     let now_ms = store.environment().clock.now_ms();
-    let first_due = |level: &Level| level.queue.entry(level.next.load(Ordering::Relaxed)).map(|entry| entry.tags_code);
+    let due = |level: &Level, entry: &Entry| store.tags_code(&level.queue, entry).unwrap_or(now_ms);
+    let first_due =
+        |level: &Level| level.queue.entry(level.next.load(Ordering::Relaxed)).map(|entry| due(level, &entry));
     let Some(since_ms) = levels.iter().filter_map(first_due).min().filter(|since_ms| *since_ms <= now_ms) else {
         return;
     };
@@ -44,7 +46,7 @@ pub(super) fn skip_delivered(store: &Store, levels: &[Level]) {
         let start = level.next.load(Ordering::Relaxed);
         let mut next = start;
         while level.queue.entry(next).is_some_and(|entry| {
-            entry.tags_code <= now_ms && store.peek(&entry, |record| search.takes(record)).unwrap_or(false)
+            due(level, &entry) <= now_ms && store.peek(&entry, |record| search.takes(record)).unwrap_or(false)
         }) {
             next += 1;
         }

@@ -13,6 +13,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 
 use super::entry::{BatchEntry, Entry};
+use super::ext::ExtSettings;
 use crate::error::FileError;
 use crate::fs::{FileSystem, OpenMode};
 use crate::mmap::{Grain, MappedCells};
@@ -67,6 +68,7 @@ pub(crate) struct Place {
     pub(crate) kind: QueueKind,
     /// Length of each file in bytes, a multiple of the entry's.
     pub(crate) file_size: u64,
+    pub(crate) ext: ExtSettings,
 }
 
 impl Place {

@@ -6,8 +6,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::SeekFrom;
 
@@ -69,6 +69,7 @@ impl Queue {
         };
         let queue = Arc::new_cyclic(|this| Self {
             files,
+            ext: OnceLock::new(),
             shared,
             this: this.clone(),
             min_offset: AtomicI64::new(min_offset),

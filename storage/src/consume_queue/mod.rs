@@ -9,7 +9,7 @@
 //! load `max_offset` (acquire) before they read entries.
 //!
 //! [`entry`] is the layout, [`mod@file`] the files below, [`lookup`] finding by offset and by time, [`upkeep`] flushing,
-//! cutting and deleting, [`load`] start-up, [`table`] all queues, [`ext`] the extension files that we only read.
+//! cutting and deleting, [`load`] start-up, [`table`] all queues, [`ext`] the extension files.
 
 pub mod entry;
 pub mod ext;
@@ -21,6 +21,8 @@ pub mod table;
 pub mod upkeep;
 
 #[cfg(test)]
+mod ext_tests;
+#[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod model_tests;
@@ -28,11 +30,12 @@ mod model_tests;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use smallvec::SmallVec;
 
 use self::entry::{BatchEntry, Entry};
+use self::ext::ExtFiles;
 use self::file::{OpenFile, Place, QueueFiles, QueueKind};
 use self::open_files::Shared;
 use crate::error::FileError;
@@ -65,6 +68,8 @@ pub enum Dispatched {
 /// called by one thread at a time, which the append lock sees to. Everything else may be called at any time.
 pub struct Queue {
     files: QueueFiles,
+    /// Opened when an entry holds an address there, or is about to.
+    ext: OnceLock<Box<ExtFiles>>,
     shared: Arc<Shared>,
     this: Weak<Queue>,
     min_offset: AtomicI64,
@@ -267,7 +272,10 @@ impl Queue {
     fn write(&self, file: &OpenFile, position: u64, record: &Dispatch) -> bool {
         let offset = file.offset_of(position);
         match self.kind() {
-            QueueKind::Simple => file.cells.write(offset, &record.entry.to_bytes()),
+            QueueKind::Simple => {
+                let entry = self.extended(record.entry, record.store_timestamp);
+                file.cells.write(offset, &entry.to_bytes())
+            }
             QueueKind::Batch => {
                 let batch = BatchEntry {
                     entry: record.entry,

@@ -80,7 +80,7 @@ impl Shared {
         if queue.used.swap(false, Ordering::Relaxed) || !may_close(&queue) {
             order.push_back(weak);
         } else {
-            self.closed(queue.files.close());
+            self.closed(queue.close());
         }
     }
 

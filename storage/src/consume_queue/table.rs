@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::ext::ExtSettings;
 use super::file::{Place, QueueKind, is_file_name};
 use super::open_files::Shared;
 use super::{Dispatch, Dispatched, Queue};
@@ -30,6 +31,7 @@ pub struct QueueTable {
     root: Arc<Path>,
     simple_size: u64,
     batch_size: u64,
+    ext: ExtSettings,
     pub(super) shared: Arc<Shared>,
     topics: RwLock<HashMap<Arc<str>, TopicQueues>>,
     /// Topics whose new queues hold batches.
@@ -48,6 +50,7 @@ impl QueueTable {
             root: config.root.as_path().into(),
             simple_size: config.consume_queue_file_size.next_multiple_of(QueueKind::Simple.entry_len()),
             batch_size: config.batch_consume_queue_file_size.next_multiple_of(QueueKind::Batch.entry_len()),
+            ext: ExtSettings { file_size: config.consume_queue_ext_file_size.max(1), write: config.consume_queue_ext },
             shared: Shared::new(),
             topics: RwLock::default(),
             batch_topics: RwLock::new(config.batch_topics.clone()),
@@ -255,7 +258,15 @@ impl QueueTable {
             QueueKind::Simple => self.simple_size,
             QueueKind::Batch => self.batch_size,
         };
-        Place { fs: Arc::clone(&self.fs), root: Arc::clone(&self.root), topic, queue_id, kind, file_size }
+        Place {
+            fs: Arc::clone(&self.fs),
+            root: Arc::clone(&self.root),
+            topic,
+            queue_id,
+            kind,
+            file_size,
+            ext: self.ext,
+        }
     }
 
     /// Loads the queues of one kind, a topic at a time, on several threads.

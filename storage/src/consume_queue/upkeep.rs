@@ -22,6 +22,9 @@ impl Queue {
         if (to - from) * len < u64::from(least_pages) * PAGE {
             return Ok(false);
         }
+        if let Some(ext) = self.ext.get() {
+            ext.sync()?;
+        }
         self.files.sync(from * len, to * len)?;
         // A cut in between has put it lower; then what was synced is gone, and the rest is new.
         let _ = self.flushed_entry.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
@@ -53,6 +56,9 @@ impl Queue {
             self.first_entry.store(new_end, Ordering::Release);
             self.first_physical.store(physical, Ordering::Release);
             self.min_offset.store(max_offset, Ordering::Release);
+        }
+        if let Some(ext) = self.ext.get() {
+            ext.forget_end();
         }
         self.clear(new_end, old_end)?;
         self.drop_empty_files(new_end)?;
@@ -134,6 +140,12 @@ impl Queue {
         self.correct_min(physical);
         let removed = self.files.remove_before(self.first_entry.load(Ordering::Acquire) * self.kind().entry_len())?;
         self.shared.closed(removed.mapped);
+        if removed.files > 0
+            && let Some(address) =
+                self.read_entry(self.first_entry.load(Ordering::Acquire)).and_then(|at| at.entry.ext_address())
+        {
+            self.ext().remove_before(address)?;
+        }
         Ok(removed.files)
     }
 
@@ -145,6 +157,17 @@ impl Queue {
         self.end_entry.store(0, Ordering::Release);
         let removed = self.files.remove_from(0)?;
         self.shared.closed(removed.mapped);
+        if let Some(ext) = self.ext.get() {
+            ext.forget_end();
+        }
         Ok(())
+    }
+
+    /// Closes all mappings and files that nobody else holds, and returns how many mappings were open.
+    pub(super) fn close(&self) -> usize {
+        if let Some(ext) = self.ext.get() {
+            ext.close();
+        }
+        self.files.close()
     }
 }
