@@ -183,8 +183,10 @@ pub fn carried(core: &Core, kind: Option<&str>, expression: Option<&str>) -> Res
 ///
 /// # Errors
 /// 1: it evaluates tags only. 23: the expression does not compile; the remark is Apache's.
-pub fn check(core: &Core, kind: Option<&str>, expression: &str) -> Result<(), Refusal> {
-    match kind {
+pub fn check(core: &Core, data: &SubscriptionData) -> Result<(), Refusal> {
+    let expression = &*data.sub_string;
+    match data.expression_type.as_deref() {
+        _ if data.class_filter_mode => Err(not_supported("class")),
         Some(kind) if !is_tag_type(Some(kind)) => {
             if !core.config.load().filters.sql {
                 return Err(not_supported(kind));

@@ -151,8 +151,8 @@ impl Registry {
             let same = old.expression == wanted.sub_string && old.expression_type == kind;
             if wanted.sub_version == old.client_version || (same && old.bloom_filter_data.as_ref() == Some(&bloom)) {
                 let revived = std::mem::take(&mut old.dead_time) != 0;
-                state.changed |=
-                    revived || std::mem::replace(&mut old.client_version, wanted.sub_version) != wanted.sub_version;
+                let newer = std::mem::replace(&mut old.client_version, wanted.sub_version) != wanted.sub_version;
+                state.changed |= revived || newer;
                 return;
             }
         } else if state.entries >= self.max {

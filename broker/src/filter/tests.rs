@@ -237,6 +237,98 @@ async fn a_retry_topic_is_filtered_by_what_the_group_wants_of_the_origin_if_conf
     }
 }
 
+#[tokio::test]
+async fn a_class_that_filters_is_refused_and_not_passed_over() {
+    let (broker, one) = broker();
+    stored(&broker, "orders", "any", &[]);
+    let class = SubscriptionData {
+        topic: "orders".into(),
+        sub_string: "org.example.OrderFilter".into(),
+        class_filter_mode: true,
+        ..SubscriptionData::default()
+    };
+    assert_eq!(beat(&broker, &one, vec![class.clone()]).await.code, 0);
+    let remark = "The broker does not support consumer to filter message by class";
+    let answer = broker.ask(&one, &registered("orders", 0)).await;
+    assert_eq!((answer.code, answer.remark.as_deref()), (1, Some(remark)));
+    assert_eq!(checked(&broker, &one, class).await, (1, remark.to_owned()));
+}
+
+#[tokio::test]
+async fn a_check_refuses_what_nests_too_deep_is_too_long_or_compares_the_wrong_types() {
+    let (broker, one) = broker();
+    for (expression, reason) in [
+        (format!("{}a > 5{}", "(".repeat(10_000), ")".repeat(10_000)), "nests deeper than 200 levels"),
+        (format!("{}TRUE", "NOT ".repeat(10_000)), "nests deeper than 200 levels"),
+        (format!("a = '{}'", "x".repeat(70_000)), "(filterExpressionMaxBytes)"),
+        ("a > 'x'".to_owned(), "java.lang.RuntimeException: "),
+        ("TRUE > 5".to_owned(), "java.lang."),
+        ("a >".to_owned(), "org.apache.rocketmq.filter.parser."),
+    ] {
+        let (code, remark) = checked(&broker, &one, sql("orders", &expression, 1)).await;
+        assert!(
+            code == 23 && remark.contains(reason),
+            "{code} {remark} for {}",
+            &expression[..12.min(expression.len())]
+        );
+    }
+}
+
+#[tokio::test]
+async fn thread_46_a_pull_with_another_version_of_the_subscription_is_told_and_gets_nothing() {
+    let (broker, one) = broker();
+    stored(&broker, "orders", "any", &[("TAGS", "paid")]);
+    let tags = |tag: &str, version| SubscriptionData {
+        topic: "orders".into(),
+        sub_string: tag.into(),
+        sub_version: version,
+        code_set: [java_hash(tag)].into(),
+        ..SubscriptionData::default()
+    };
+    assert_eq!(broker.ask(&one, &registered("orders", 5)).await.code, 24, "the group has no members");
+    beat(&broker, &one, vec![tags("open", 5)]).await;
+    let answer = broker.ask(&one, &registered("orders", 6)).await;
+    assert_eq!((answer.code, answer.remark.as_deref()), (25, Some("the consumer's subscription not latest")));
+    beat(&broker, &one, vec![tags("paid", 6)]).await;
+    assert_eq!(bodies(&broker.ask(&one, &registered("orders", 6)).await), ["any"]);
+    assert_eq!(broker.ask(&one, &registered("others", 6)).await.code, 17, "no such topic");
+    broker.topic("others", 1);
+    assert_eq!(broker.ask(&one, &registered("others", 6)).await.code, 24, "the group does not want it");
+}
+
+#[tokio::test]
+async fn conditions_survive_in_the_file_and_are_dead_until_their_group_is_back() {
+    let (broker, one) = broker();
+    beat(&broker, &one, vec![sql("orders", "price > 5", 7)]).await;
+    let data = broker.core.filters.get("billing", "orders").unwrap();
+    assert_eq!((data.expression.as_str(), data.client_version, data.dead), ("price > 5", 7, false));
+    let broker = broker.restarted_after(|| {});
+    assert!(broker.core.filters.get("billing", "orders").unwrap().dead);
+    let one = Peer::new(1);
+    assert_eq!(broker.ask(&one, &registered("orders", 7)).await.code, 24, "nobody has said what it wants");
+    beat(&broker, &one, vec![sql("orders", "price > 5", 8)]).await;
+    let data = broker.core.filters.get("billing", "orders").unwrap();
+    assert_eq!((data.client_version, data.dead), (8, false));
+    crate::group::heartbeat::closed(&broker.core, &one.connection);
+    assert!(broker.core.filters.get("billing", "orders").unwrap().dead);
+}
+
+#[tokio::test]
+async fn pull_consumers_are_refused_if_configured() {
+    let broker = TestBroker::with(&[("rejectPullConsumerEnable", "true")]);
+    broker.topic("orders", 1);
+    stored(&broker, "orders", "any", &[]);
+    let (one, two) = (Peer::new(1), Peer::new(2));
+    let answer = broker.ask(&one, &carrying("*", "TAG")).await;
+    assert_eq!(answer.code, 24);
+    assert!(answer.remark.unwrap().contains("the pull consumer is rejected by server"));
+    let tools = PullMessage { consumer_group: "TOOLS_CONSUMER", ..carrying("*", "TAG") };
+    assert_eq!(broker.ask(&one, &tools).await.code, 0);
+    let everything = SubscriptionData { topic: "orders".into(), sub_string: "*".into(), ..SubscriptionData::default() };
+    beat(&broker, &one, vec![everything]).await;
+    assert_eq!(broker.ask(&two, &carrying("*", "TAG")).await.code, 0, "the group does not pull by itself");
+}
+
 #[test]
 fn an_expression_passes_its_alternatives_and_nothing_else() {
     let filter = Filter::tags(" TagA ||TagB|| ");

@@ -25,6 +25,5 @@ pub fn client_ids(core: &Core, group: &str) -> Result<ConsumerIds, Refusal> {
 /// # Errors
 /// 1: only tags can be filtered by. 23: the expression does not compile.
 pub fn check_filter(core: &Core, asked: &CheckClientConfig) -> Result<(), Refusal> {
-    let data = &asked.subscription_data;
-    filter::check(core, data.expression_type.as_deref(), &data.sub_string)
+    filter::check(core, &asked.subscription_data)
 }

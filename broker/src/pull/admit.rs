@@ -1,8 +1,7 @@
 //! Whether a consumer may pull from a queue, and through which filter. The order of the checks is Apache's.
 
-use std::net::SocketAddr;
-
 use tenonmq_protocol::{
+    body::ConsumeType,
     code::ResponseCode,
     header::{PullFlags, PullMessage},
 };
@@ -10,10 +9,19 @@ use tenonmq_protocol::{
 use super::Read;
 use crate::{
     config::Config,
-    core::{Core, names::RETRY_PREFIX, topics::perm},
+    core::{
+        Core,
+        groups::BUILT_IN_GROUPS,
+        names::{RETRY_PREFIX, SYSTEM_GROUP_PREFIX},
+        topics::perm,
+    },
     error::{Refusal, SEE_FAQ},
     filter::{self, Filter},
+    remoting::Connection,
 };
+
+/// Groups that may pull without a heartbeat whatever is configured, besides those that every broker has.
+const PULLING_GROUPS: [&str; 3] = ["DEFAULT_CONSUMER", "SCHEDULE_CONSUMER", "__MONITOR_CONSUMER"];
 
 /// Who forbids, as `forbiddenType` tells clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +64,7 @@ pub fn admit(
     core: &Core,
     config: &Config,
     request: &PullMessage<'_>,
-    peer: SocketAddr,
+    puller: &Connection,
     is_lite: bool,
 ) -> Result<Read, Refused> {
     let address = core.identity.get().address.ip();
@@ -85,8 +93,11 @@ pub fn admit(
     let Some(queue) = topic.queue(&core.store, request.queue_id).filter(|_| readable.contains(&request.queue_id))
     else {
         let remark = format!(
-            "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{peer}]",
-            request.queue_id, request.topic, topic.config.read_queue_nums
+            "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+            request.queue_id,
+            request.topic,
+            topic.config.read_queue_nums,
+            puller.peer()
         );
         return Err(Refusal::invalid(remark).into());
     };
@@ -95,6 +106,9 @@ pub fn admit(
     } else {
         filter::carried(core, request.expression_type, request.subscription)?
     };
+    if config.clients.reject_pull_consumers {
+        reject_pull_consumer(core, group_name, puller)?;
+    }
     Ok(Read {
         queue: queue.clone(),
         from: request.queue_offset,
@@ -131,6 +145,10 @@ fn registered_filter(
         let remark = "the consumer's subscription not latest";
         return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark).into());
     }
+    if subscription.data.class_filter_mode {
+        // There are no filter servers since 4.3; Apache's broker hands out everything.
+        return Err(filter::not_supported("class").into());
+    }
     if !subscription.is_tag_type() {
         if subscription.filter == Filter::NOTHING {
             let remark = "The broker's consumer filter data is not exist!Your expression may be wrong!";
@@ -146,4 +164,19 @@ fn registered_filter(
         return Err(filter::not_supported(kind).into());
     }
     Ok(subscription.filter.clone())
+}
+
+/// Refuses clients that pull by themselves, under `rejectPullConsumerEnable`.
+fn reject_pull_consumer(core: &Core, group_name: &str, puller: &Connection) -> Result<(), Refusal> {
+    let group = core.clients.consumer_group(group_name);
+    let pulls = group.as_ref().is_none_or(|group| group.view().consume_type == ConsumeType::Actively);
+    let is_member = group.is_some_and(|group| group.has(puller));
+    let is_system = group_name.starts_with(SYSTEM_GROUP_PREFIX)
+        || BUILT_IN_GROUPS.contains(&group_name)
+        || PULLING_GROUPS.contains(&group_name);
+    if !pulls || is_member || is_system {
+        return Ok(());
+    }
+    let remark = format!("the consumer's group info not exist, or the pull consumer is rejected by server.{SEE_FAQ}");
+    Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, remark))
 }

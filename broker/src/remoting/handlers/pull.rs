@@ -26,7 +26,7 @@ pub(crate) fn pull(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) ->
     };
     let config = core.config.load();
     let is_lite = request.command.request_code() == RequestCode::LITE_PULL_MESSAGE;
-    let read = match pull::admit(core, &config, &header, request.connection.peer(), is_lite) {
+    let read = match pull::admit(core, &config, &header, request.connection, is_lite) {
         Ok(read) => read,
         Err(refused) => return refuse_pull(request, out, refused),
     };
