@@ -83,7 +83,7 @@ fn apply(
             let remark = format!("offset {offset} of queue {queue_id} cannot be stored");
             return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
         }
-        core.wake_for_reset(topic, *queue_id);
+        core.wake_for_reset(group, topic, *queue_id);
         tracing::info!(group, topic, queue_id, offset, by, "an administrator moved a group");
     }
     Ok(entry.id)
@@ -138,6 +138,9 @@ fn within(core: &Core, asked: &ResetOffset<'_>, offset: i64) -> Result<i64, Refu
 }
 
 /// Tells every member where to go. A group goes back only, unless it is forced.
+///
+/// C++ members get a list, which is all they can read. Apache sends one only when the tool that asks says that it is C++
+/// (`mqadmin resetOffsetByTime --cplus`), which still counts for all members here.
 fn on_clients(
     core: &Core,
     asked: &ResetOffset<'_>,
@@ -163,10 +166,11 @@ fn on_clients(
     }
     let header =
         ResetClientOffset { topic: asked.topic, group: asked.group, timestamp: asked.timestamp, force: asked.force };
-    let content = if language == Language::Cpp { json::to_vec(&listed(&body)) } else { json::to_vec(&body) };
-    let command = Command::with_header(&header).with_body(content);
+    let told = Command::with_header(&header).with_body(json::to_vec(&body));
     for member in members {
-        if member.connection().send_oneway(command.clone()).is_err() {
+        let is_listed = [member.language(), language].contains(&Language::Cpp);
+        let command = if is_listed { told.clone().with_body(json::to_vec(&listed(&body))) } else { told.clone() };
+        if member.connection().send_oneway(command).is_err() {
             tracing::warn!(group = asked.group, client_id = %member.client_id(), "a member was not told its new offsets");
         }
     }
@@ -193,7 +197,7 @@ pub fn copy(core: &Core, asked: &CloneGroupOffset<'_>, by: &str) {
     for topic in topics.iter().filter(|topic| core.topics.get(topic).is_some()) {
         if asked.offline || !client::reads_others_only(core, asked.source_group, topic) {
             let (source, target) = (asked.source_group, asked.target_group);
-            let steps = core.offsets.of_topic(source, topic).into_iter();
+            let steps = core.offsets.of_topic(source, topic).into_iter().filter(|(_, offset)| *offset >= 0);
             let step =
                 |(queue_id, to)| OffsetStep { from: core.offsets.get(target, topic, queue_id), queue_id, to: Some(to) };
             let reason = format!("offsets of {source}");

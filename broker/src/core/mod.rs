@@ -99,11 +99,12 @@ impl Core {
         self.announcer.topic_changed(topic).await;
     }
 
-    /// Has held pulls of a queue look for a reset mark; to be called once it is there.
-    pub fn wake_for_reset(&self, topic: &str, queue_id: i32) {
+    /// Has held pulls and pops of a queue look for a reset mark; to be called once it is there.
+    pub fn wake_for_reset(&self, group: &str, topic: &str, queue_id: i32) {
         if let Some(queue) = self.store.find_queue(topic, queue_id) {
             self.waiters.wake_all(&queue);
         }
+        self.pops.wake(group, topic, queue_id);
     }
 }
 

@@ -280,7 +280,7 @@ fn a_deleted_group_does_not_come_back_and_its_slots_serve_others() {
 }
 
 #[test]
-fn what_an_apache_broker_wrote_in_between_counts_and_not_the_journal() {
+fn thread_1440_what_another_broker_wrote_in_between_counts_and_not_the_journal() {
     let world = World::new();
     world.offsets.commit("billing", "paid", 0, 10);
     world.offsets.save(1).unwrap();

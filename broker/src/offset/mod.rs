@@ -13,6 +13,8 @@ pub mod save;
 pub mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod thread_tests;
 
 use std::sync::Arc;
 

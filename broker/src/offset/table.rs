@@ -225,9 +225,9 @@ impl Offsets {
         all
     }
 
-    /// Gives `to` the offsets that `from` has in a topic.
+    /// Gives `to` the offsets that `from` has in a topic. Negative ones stand for none, and are left out.
     pub fn copy(&self, from: &str, to: &str, topic: &str) {
-        for (queue_id, offset) in self.of_topic(from, topic) {
+        for (queue_id, offset) in self.of_topic(from, topic).into_iter().filter(|(_, offset)| *offset >= 0) {
             self.set(to, topic, queue_id, offset);
         }
     }

@@ -4,14 +4,10 @@ use std::time::Duration;
 
 use tenonmq_protocol::{
     Command,
-    body::offset_desk::ResetGroup,
     code::{RequestCode, ResponseCode},
-    header::{
-        PullFlags, PullMessage,
-        offset::{
-            Boundary, GetEarliestStoreTime, GetMaxOffset, GetMinOffset, OffsetAnswer, QueryOffset, SearchOffset,
-            UpdateOffset,
-        },
+    header::offset::{
+        Boundary, GetEarliestStoreTime, GetMaxOffset, GetMinOffset, OffsetAnswer, QueryOffset, SearchOffset,
+        UpdateOffset,
     },
 };
 use tokio::sync::watch;
@@ -192,7 +188,7 @@ async fn the_saver_writes_what_was_committed_when_the_broker_stops() {
 }
 
 #[tokio::test]
-async fn offsets_are_there_after_a_restart() {
+async fn thread_alibaba_28_offsets_are_there_after_a_restart() {
     let broker = TestBroker::new();
     broker.core.offsets.commit("billing", "orders", 0, 5);
     let broker = broker.restarted();
@@ -213,54 +209,4 @@ async fn thread_3210_a_killed_broker_knows_every_offset_that_it_acknowledged() {
     broker.core.offsets.set("billing", "orders", 0, 101);
     let broker = broker.crashed();
     assert_eq!(broker.core.offsets.get("billing", "orders", 0), Some(101));
-}
-
-/// client-go #956, #605: a reset of a live group was ignored, or took effect minutes later, when the held pull ended.
-#[tokio::test]
-async fn thread_956_a_reset_reaches_a_group_whose_pull_is_held_at_once() {
-    let (broker, peer) = (TestBroker::new(), Peer::new(1));
-    broker.topic("orders", 1);
-    (0..5).for_each(|_| _ = broker.store("orders", 0, b"x"));
-    broker.core.groups.find_or_create("billing").unwrap();
-    broker.core.offsets.commit("billing", "orders", 0, 5);
-    let pull = PullMessage {
-        consumer_group: "billing",
-        topic: "orders",
-        queue_offset: 5,
-        commit_offset: 5,
-        max_count: 32,
-        sys_flag: PullFlags::COMMIT | PullFlags::SUSPEND | PullFlags::SUBSCRIPTION,
-        suspend_timeout_millis: 15_000,
-        subscription: Some("*"),
-        ..PullMessage::default()
-    };
-    let reset = ResetGroup {
-        group: "billing".into(),
-        topic: "orders".into(),
-        to: "offset".into(),
-        value: Some(2),
-        ..ResetGroup::default()
-    };
-    let operator = Peer::new(2);
-    let (answer, done) = tokio::join!(broker.ask(&peer, &pull), broker.desk(&operator, &reset));
-    assert_eq!(done.unwrap().moved.repeats, 3);
-    assert_eq!((answer.code, answer.field("nextBeginOffset")), (ResponseCode::PULL_OFFSET_MOVED.0, Some("2")));
-
-    assert_eq!(broker.ask(&peer, &update("billing", "orders", 2)).await.remark, None, "commits count again");
-    let from_two = PullMessage { queue_offset: 2, commit_offset: 2, ..pull };
-    assert_eq!(broker.ask(&peer, &from_two).await.code, 0);
-}
-
-/// client-go #605: what a consumer had in its hands when it was reset must not take the reset back.
-#[tokio::test]
-async fn thread_605_a_commit_between_reset_and_pull_does_not_undo_the_reset() {
-    let (broker, peer) = (TestBroker::new(), Peer::new(1));
-    broker.topic("orders", 1);
-    broker.core.groups.find_or_create("billing").unwrap();
-    broker.core.offsets.commit("billing", "orders", 0, 5);
-    broker.core.offsets.reset("billing", "orders", 0, 2);
-    assert_eq!(broker.ask(&peer, &update("billing", "orders", 6)).await.code, 0);
-    let broker = broker.crashed();
-    assert_eq!(broker.core.offsets.get("billing", "orders", 0), Some(2), "not even when the broker is killed");
-    assert!(broker.core.offsets.has_reset("billing", "orders", 0));
 }

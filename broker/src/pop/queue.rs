@@ -10,7 +10,10 @@ use super::{
     state::Pops,
     table::{PopQueue, PopTopic, QueueState},
 };
-use crate::core::{Core, names};
+use crate::{
+    core::{Core, names},
+    offset::Commit,
+};
 
 /// Where a group begins that never popped: at the first message.
 pub(super) const FROM_MIN: i32 = 0;
@@ -77,12 +80,24 @@ impl Pops {
         Ok(())
     }
 
-    /// Stores how far the group is: never past its lowest open lease.
+    /// The group's offset was reset: a pop that waits for the queue looks again.
+    pub fn wake(&self, group: &str, topic: &str, queue_id: i32) {
+        if let Some(of) = self.table.find(group, topic) {
+            of.waiting.arrived(queue_id, None);
+        }
+    }
+
+    /// Stores how far the group is: never past its lowest open lease. It goes backward where a queue ends before the
+    /// offset that was stored, and where a reset finds leases open; then the history says so.
     pub(super) fn store_floor(&self, core: &Core, queue: &PopQueue, state: &mut QueueState) {
         let offset = state.leases.floor();
         let (group, topic) = (&*queue.of.group, &*queue.of.topic);
         if offset != state.stored && !state.is_gone && !core.offsets.has_reset(group, topic, queue.queue_id) {
-            core.offsets.set(group, topic, queue.queue_id, offset);
+            if let Commit::Backward { from } = core.offsets.set(group, topic, queue.queue_id, offset) {
+                let by = || "the broker, for its lowest open lease or the end of the queue".to_owned();
+                let at = (group, topic, queue.queue_id);
+                core.offset_history.backward(at, (from, offset), core.clock.now_ms(), by);
+            }
             state.stored = offset;
         }
     }

@@ -160,6 +160,18 @@ impl TestBroker {
         Self::over(folder, clock, &[])
     }
 
+    /// All files of the log but the one that is written have been there too long, and are removed.
+    pub(crate) fn expire_log(&self) {
+        self.core.store.flush().unwrap();
+        let modified = std::time::SystemTime::UNIX_EPOCH;
+        for file in std::fs::read_dir(self.folder().join("commitlog")).unwrap() {
+            std::fs::File::open(file.unwrap().path()).unwrap().set_modified(modified).unwrap();
+        }
+        self.core.store.trigger_clean();
+        self.core.store.maintain();
+    }
+
+    /// The data directory.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -7,6 +7,8 @@
 mod backward;
 mod file;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 pub mod undo;
 

@@ -82,7 +82,7 @@ fn bring_back(core: &Core, entry: &OffsetMove, step: &OffsetStep) -> Result<(), 
         }
     };
     if done {
-        core.wake_for_reset(topic, queue_id);
+        core.wake_for_reset(group, topic, queue_id);
         return Ok(());
     }
     Err(Refusal::new(ResponseCode::SYSTEM_BUSY, format!("the offset of queue {queue_id} cannot be stored")))

@@ -103,6 +103,21 @@ async fn a_returned_message_wakes_a_pop_of_its_topic() {
 }
 
 #[tokio::test]
+async fn thread_client_go_956_a_reset_reaches_a_group_whose_pop_is_held_at_once() {
+    let broker = TestBroker::with_messages(&[], &["a", "b"]);
+    for message in [broker.pop().await, broker.pop().await].concat() {
+        broker.ack(&message).await;
+    }
+    let peer = Peer::new(1);
+    let header = waiting();
+    let mut held = Box::pin(broker.ask(&peer, &header));
+    assert!(poll!(&mut held).is_pending());
+    assert!(broker.core.offsets.reset(GROUP, TOPIC, 0, 1));
+    broker.core.wake_for_reset(GROUP, TOPIC, 0);
+    assert_eq!(bodies(&messages(&held.await)), ["b"]);
+}
+
+#[tokio::test]
 async fn a_held_pop_is_answered_when_its_time_is_up() {
     let broker = TestBroker::with_messages(&[], &[]);
     let peer = Peer::new(1);
