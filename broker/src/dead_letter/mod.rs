@@ -24,6 +24,8 @@ mod sent;
 pub mod service;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod thread_tests;
 pub mod view;
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A message of `orders` that the group `billing` gives up at once, for this cause.
-async fn give_up(broker: &TestBroker, peer: &Peer, key: &str, tag: &str, cause: &str) {
+pub(super) async fn give_up(broker: &TestBroker, peer: &Peer, key: &str, tag: &str, cause: &str) {
     let text = format!("KEYS\u{1}{key} all\u{2}TAGS\u{1}{tag}\u{2}UNIQ_KEY\u{1}U{key}\u{2}");
     let queue_offset = broker.store_with("orders", 0, key.as_bytes(), &text, 0);
     let at = broker.core.store.find_queue("orders", 0).unwrap().entry(queue_offset).unwrap().physical_offset;
@@ -43,7 +43,7 @@ async fn send_back(broker: &TestBroker, peer: &Peer, at: i64, cause: &str) {
 }
 
 /// `letters` dead letters, of the causes `A` and `B` in turn.
-async fn broker_with(letters: usize, settings: &[(&str, &str)]) -> (TestBroker, Peer) {
+pub(super) async fn broker_with(letters: usize, settings: &[(&str, &str)]) -> (TestBroker, Peer) {
     let (broker, peer) = (TestBroker::with(settings), Peer::new(1));
     broker.topic("orders", 2);
     for at in 0..letters {
@@ -52,16 +52,16 @@ async fn broker_with(letters: usize, settings: &[(&str, &str)]) -> (TestBroker, 
     (broker, peer)
 }
 
-fn wanted() -> StartRedrive {
+pub(super) fn wanted() -> StartRedrive {
     StartRedrive { group: "billing".into(), ..StartRedrive::default() }
 }
 
-async fn start(broker: &TestBroker, peer: &Peer, wanted: &StartRedrive) -> i64 {
+pub(super) async fn start(broker: &TestBroker, peer: &Peer, wanted: &StartRedrive) -> i64 {
     broker.desk(peer, wanted).await.unwrap().id
 }
 
 /// Rounds until no job runs; the clock goes where it must.
-fn run(broker: &TestBroker) {
+pub(super) fn run(broker: &TestBroker) {
     for _ in 0..10_000 {
         let Some(next) = round(&broker.core).next else { return };
         broker.advance(Duration::from_millis((next - broker.core.clock.now_ms()).max(0).unsigned_abs()));
@@ -69,11 +69,11 @@ fn run(broker: &TestBroker) {
     panic!("the jobs do not end");
 }
 
-async fn job(broker: &TestBroker, peer: &Peer, id: i64) -> RedriveJob {
+pub(super) async fn job(broker: &TestBroker, peer: &Peer, id: i64) -> RedriveJob {
     broker.desk(peer, &ListRedrives { id: Some(id) }).await.unwrap().jobs.remove(0)
 }
 
-async fn results(broker: &TestBroker, peer: &Peer, id: i64) -> Vec<RedriveResult> {
+pub(super) async fn results(broker: &TestBroker, peer: &Peer, id: i64) -> Vec<RedriveResult> {
     let (mut found, mut from) = (Vec::new(), 0);
     loop {
         let page = broker.desk(peer, &ShowRedriveResults { id, from, count: 7, only_not_sent: false }).await.unwrap();
@@ -85,7 +85,7 @@ async fn results(broker: &TestBroker, peer: &Peer, id: i64) -> Vec<RedriveResult
     }
 }
 
-fn bodies(broker: &TestBroker, topic: &str, queue_id: i32) -> Vec<String> {
+pub(super) fn bodies(broker: &TestBroker, topic: &str, queue_id: i32) -> Vec<String> {
     look(broker, topic, queue_id, |record| String::from_utf8(record.body().to_vec()).unwrap())
 }
 

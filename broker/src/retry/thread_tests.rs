@@ -44,7 +44,7 @@ async fn thread_7121_the_gaps_between_retries_are_those_of_the_table() {
 }
 
 #[tokio::test]
-async fn threads_366_and_2627_the_pauses_of_a_group_are_those_of_its_policy() {
+async fn thread_spring_366_2627_the_pauses_of_a_group_are_those_of_its_policy() {
     let (broker, peer, at) = broker(&[]);
     let next = vec![1, 1, 5_000, 61_000, 3_600_000_000];
     let customized_retry_policy = Some(CustomizedRetryPolicy { next });
@@ -265,4 +265,64 @@ async fn rabbit_thread_3100_a_message_sent_back_outlives_the_broker_once_that_wa
     let broker = broker.crashed();
     assert_eq!(copies(&broker), (1, 1));
     assert_eq!(last(&broker, "%DLQ%billing", 0, |record| record.body().to_vec()).unwrap(), b"order 42");
+}
+
+#[tokio::test]
+async fn a_message_that_was_deleted_cannot_be_sent_back_and_one_of_a_deleted_topic_still_can() {
+    let (broker, peer, at) = broker(&[]);
+    broker.core.topics.remove("orders", crate::remoting::testing::START_MS);
+    broker.core.store.delete_topic("orders").unwrap();
+    assert_eq!(outcome(&broker.ask(&peer, &back(at, 0)).await), (0, ""), "its record is still in the log");
+    let body = vec![7; 600 << 10]; // two fill a file of the log
+    (0..4).for_each(|_| _ = broker.store("others", 0, &body));
+    broker.expire_log();
+    for level in [0, -1] {
+        let answer = broker.ask(&peer, &back(at, level)).await;
+        assert_eq!(outcome(&answer), (1, &*format!("look message by offset failed, {at}")));
+    }
+    assert_eq!(copies(&broker).1, 0);
+}
+
+#[tokio::test]
+async fn a_group_that_never_subscribed_to_the_topic_gets_its_copy_alone() {
+    let (broker, peer, at) = broker(&[]);
+    let stranger = SendBack { group: "stranger", ..back(at, -1) };
+    assert_eq!(broker.ask(&peer, &stranger).await.code, 0, "as with Apache: groups are created when they are named");
+    assert!(last(&broker, "%DLQ%stranger", 0, |_| ()).is_some());
+    assert_eq!(copies(&broker), (0, 0));
+    for nobody in ["", "a b", "%RETRY%\u{0}"] {
+        let answer = broker.ask(&peer, &SendBack { group: nobody, ..back(at, 0) }).await;
+        assert_eq!(answer.code, 26, "{nobody:?}: {:?}", answer.remark);
+    }
+}
+
+/// rabbitmq-server #37, laravel-queue-rabbitmq #601: dead-lettering was at most once, and a message could be lost by it.
+#[tokio::test]
+async fn thread_rabbit_37_a_copy_that_cannot_be_stored_leaves_the_message_with_its_consumer() {
+    let (broker, peer, at) = broker(&[]);
+    let permit = broker.core.store.permit();
+    broker.core.store.set_permit(tenonmq_storage::Permit { role: tenonmq_storage::Role::Slave, ..permit });
+    for level in [0, -1] {
+        assert_ne!(broker.ask(&peer, &back(at, level)).await.code, 0, "so that it is sent back once more");
+    }
+    broker.core.store.set_permit(permit);
+    assert_eq!(copies(&broker), (0, 0));
+    for level in [0, -1] {
+        assert_eq!(broker.ask(&peer, &back(at, level)).await.code, 0);
+    }
+    assert_eq!(copies(&broker), (1, 1));
+}
+
+/// nats jetstream #425: what failed too often was only told of, and kept nowhere.
+#[tokio::test]
+async fn thread_nats_425_the_last_failure_leaves_the_whole_message_and_nothing_else() {
+    let (broker, peer, at) = broker(&[]);
+    let last_try = SendBack { max_reconsume_times: Some(0), ..back(at, 0) };
+    assert_eq!(broker.ask(&peer, &last_try).await.code, 0);
+    assert_eq!(copies(&broker), (0, 1));
+    last(&broker, "%DLQ%billing", 0, |record| {
+        assert_eq!((record.body(), record.reconsume_times()), (&b"order 42"[..], 1));
+        assert_eq!(property(record, "RETRY_TOPIC").as_deref(), Some("orders"));
+    })
+    .unwrap();
 }
