@@ -304,6 +304,8 @@ fn clients(read: &Reader<'_>) -> Result<Clients> {
         max_groups_per_connection: read.number("clientGroupsPerConnectionMax", 1..=100_000_000)?,
         max_subscriptions_per_group: read.number("clientSubscriptionsPerGroupMax", 1..=100_000_000)?,
         max_locks: read.number("queueLocksMax", 1..=100_000_000)?,
+        max_routes: read.number("assignmentTopicsMax", 1..=100_000_000)?,
+        route_period: read.millis("loadBalancePollNameServerInterval", 0)?,
         expiry: read.millis("channelExpiredTimeout", 1)?,
         subscription_expiry: read.millis("subscriptionExpiredTimeout", 1)?,
         notify_changes: read.flag("notifyConsumerIdsChangedEnable")?,

@@ -385,6 +385,11 @@ pub struct Clients {
     pub max_subscriptions_per_group: usize,
     /// `queueLocksMax`, default 1 000 000: queue locks of all groups. Read at start.
     pub max_locks: usize,
+    /// `assignmentTopicsMax`, default 100 000: topics whose route is remembered for clients that let the broker divide
+    /// queues. Read at start.
+    pub max_routes: usize,
+    /// `loadBalancePollNameServerInterval`, in milliseconds, default 30 s: how long such a route is good for.
+    pub route_period: Duration,
     /// `channelExpiredTimeout`, in milliseconds, default 120 s without a heartbeat.
     pub expiry: Duration,
     /// `subscriptionExpiredTimeout`, in milliseconds, default 600 s.

@@ -10,6 +10,7 @@ pub mod groups;
 pub mod identity;
 pub mod names;
 mod open;
+pub mod routes;
 pub mod snapshot_map;
 pub mod stats;
 pub mod topics;
@@ -24,8 +25,8 @@ use tenonmq_storage::{ConfigFile, FileError, Store};
 pub use open::CoreError;
 
 use self::{
-    announce::Announcer, clients::Clients, clock::Clock, groups::Groups, identity::Identity, stats::Stats,
-    topics::Topics, waiters::Waiters,
+    announce::Announcer, clients::Clients, clock::Clock, groups::Groups, identity::Identity, routes::Routes,
+    stats::Stats, topics::Topics, waiters::Waiters,
 };
 use crate::{
     config::LiveConfig,
@@ -88,6 +89,8 @@ pub struct Core {
     pub started_ms: i64,
     /// Tells the name servers about topics.
     pub announcer: Announcer,
+    /// What the name servers say of topics.
+    pub routes: Routes,
     /// Records within this distance of the end of the log are taken to be in memory.
     pub memory_hint_bytes: u64,
 }

@@ -13,6 +13,7 @@ use super::{
     groups::Groups,
     identity::Identity,
     load_json, names,
+    routes::Routes,
     stats::Stats,
     topics::{BuiltIn, Topics},
     waiters::Waiters,
@@ -135,6 +136,7 @@ impl Core {
             stats: Stats::with_limit(settings.stats_items),
             started_ms: now_ms,
             announcer: Announcer::default(),
+            routes: Routes::with_limit(settings.clients.max_routes),
             memory_hint_bytes: memory_bytes() / 100 * HOT_PERCENT,
         })
     }

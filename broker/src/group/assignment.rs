@@ -1,6 +1,7 @@
 //! Dividing the queues of a topic among the members of a group, for clients that ask the broker to (400).
 //!
-//! Only this broker's queues are divided: where a topic lies on several brokers, clients have to divide it themselves.
+//! All queues of the topic are divided, those of other brokers too: a client asks any one of them. The members are those
+//! that are connected here; clients connect to every broker of a topic, so all brokers divide in the same way.
 
 use std::sync::Arc;
 
@@ -16,11 +17,18 @@ const ALL_QUEUES: i32 = -1;
 
 /// Which queues a member shall read, and how. Without a list when topic, group or strategy are unknown: the client then
 /// keeps what it has.
-pub fn assign(core: &Core, asked: &QueryAssignment) -> Assignments {
+pub fn assign(core: &Core, asked: &QueryAssignment, queues: Option<Vec<MessageQueue>>) -> Assignments {
     let mode = mode_of(core, &asked.topic, &asked.consumer_group);
-    let queues = queues_for(core, asked, &mode);
+    let queues = queues.and_then(|queues| queues_for(core, asked, &mode, queues));
     let assigned = |queue| Assignment { attachments: None, message_queue: Some(queue), mode: mode.mode };
     Assignments { message_queue_assignments: queues.map(|queues| queues.into_iter().map(assigned).collect()) }
+}
+
+/// Queues of a topic that may be read, by broker and number. `None` when nobody knows it.
+pub async fn queues(core: &Core, topic: &str) -> Option<Vec<MessageQueue>> {
+    let (own, broker) = (core.topics.get(topic), core.identity.get().broker.clone());
+    let own = own.as_deref().map(|own| (own, broker.as_str()));
+    core.routes.readable(topic, own, core.clock.now_ms(), core.config.load().clients.route_period).await
 }
 
 fn mode_of(core: &Core, topic: &str, group: &str) -> SetMessageRequestMode {
@@ -36,12 +44,12 @@ fn mode_of(core: &Core, topic: &str, group: &str) -> SetMessageRequestMode {
     })
 }
 
-fn queues_for(core: &Core, asked: &QueryAssignment, mode: &SetMessageRequestMode) -> Option<Vec<MessageQueue>> {
-    let topic = core.topics.get(&asked.topic)?;
-    let readable = if topic.is_readable() { topic.config.read_queue_nums } else { 0 };
-    let broker = core.identity.get().broker.clone();
-    let queue = |queue_id| MessageQueue::new(asked.topic.as_str(), broker.as_str(), queue_id);
-    let queues: Vec<_> = (0..readable).map(queue).collect();
+fn queues_for(
+    core: &Core,
+    asked: &QueryAssignment,
+    mode: &SetMessageRequestMode,
+    queues: Vec<MessageQueue>,
+) -> Option<Vec<MessageQueue>> {
     if asked.message_model == MessageModel::Broadcasting || !core.config.load().clients.balance {
         return Some(queues);
     }
@@ -53,7 +61,7 @@ fn queues_for(core: &Core, asked: &QueryAssignment, mode: &SetMessageRequestMode
     }
     let sharing = usize::try_from(mode.pop_share_queue_num).unwrap_or(0);
     if sharing == 0 || sharing + 1 >= members.len() {
-        return Some(if queues.is_empty() { Vec::new() } else { vec![queue(ALL_QUEUES)] });
+        return Some(one_of_each_broker(queues));
     }
     let at = members.iter().position(|member| **member == *asked.client_id);
     let Some(at) = at else { return Some(Vec::new()) };
@@ -62,6 +70,13 @@ fn queues_for(core: &Core, asked: &QueryAssignment, mode: &SetMessageRequestMode
     }
     let neighbours = members.iter().cycle().skip(at).take(sharing + 1);
     Some(neighbours.flat_map(|member| share(member)).collect())
+}
+
+/// All queues of each broker as one.
+fn one_of_each_broker(mut queues: Vec<MessageQueue>) -> Vec<MessageQueue> {
+    queues.dedup_by(|one, other| one.broker_name == other.broker_name);
+    queues.iter_mut().for_each(|queue| queue.queue_id = ALL_QUEUES);
+    queues
 }
 
 /// How queues are divided.
@@ -113,5 +128,12 @@ mod tests {
         assert_eq!(shares(Strategy::ByCircle, 5, 2), [vec![0, 2, 4], vec![1, 3]]);
         assert_eq!(shares(Strategy::Averagely, 2, 3), [vec![0], vec![1], vec![]]);
         assert_eq!(shares(Strategy::ByCircle, 2, 3), [vec![0], vec![1], vec![]]);
+    }
+
+    #[test]
+    fn a_client_that_pops_all_queues_pops_them_on_each_broker() {
+        let queue = |broker, queue_id| MessageQueue::new("orders", broker, queue_id);
+        let all = one_of_each_broker(vec![queue("a", 0), queue("a", 1), queue("b", 0)]);
+        assert_eq!(all, [queue("a", -1), queue("b", -1)]);
     }
 }

@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::core::announce::Announce;
 use crate::core::clock::Clock;
 use crate::core::identity::{Identity, Who};
+use crate::core::routes::{Found, LookUp};
 use crate::core::stats;
 use crate::dead_letter;
 use crate::delay;
@@ -85,6 +86,7 @@ impl BrokerRole {
 
         let registrar = registrar(&core, &advertised, &settings, embedded);
         core.announcer.set(ToNameServers(Arc::downgrade(&registrar)));
+        core.routes.set(ToNameServers(Arc::downgrade(&registrar)));
         if timeout(REGISTER_AT_START, registrar.register_all()).await.is_err() {
             warn!("not registered at every name server yet; trying again");
         }
@@ -224,7 +226,7 @@ impl TopicSource for CoreTopics {
     }
 }
 
-/// Announces changed topics through the registrar. Weak, because the registrar holds the core, and the core this.
+/// Announces changed topics, and asks where others are, through the registrar. Weak, because the registrar holds the core, and the core this.
 struct ToNameServers(Weak<Registrar>);
 
 impl Announce for ToNameServers {
@@ -232,6 +234,15 @@ impl Announce for ToNameServers {
         match self.0.upgrade() {
             Some(registrar) => Box::pin(registrar.topic_changed(&topic.topic_name)),
             None => Box::pin(std::future::ready(())),
+        }
+    }
+}
+
+impl LookUp for ToNameServers {
+    fn route(&self, topic: &str) -> Pin<Box<dyn Future<Output = Found> + Send>> {
+        match self.0.upgrade() {
+            Some(registrar) => Box::pin(registrar.route(topic.to_owned())),
+            None => Box::pin(std::future::ready(Found::NoAnswer)),
         }
     }
 }

@@ -141,6 +141,11 @@ impl NameServer {
         look(&self.table.read())
     }
 
+    /// Where a topic is; `None` when no known broker has it.
+    pub fn route_of(&self, topic: &str) -> Option<TopicRoute> {
+        self.table.read().route(topic, self.rules())
+    }
+
     /// Ends the registrations of a connection that closed.
     pub fn connection_closed(&self, id: u64) {
         self.table.write().connection_closed(id);

@@ -2,6 +2,7 @@
 
 pub mod address;
 mod link;
+mod lookup;
 mod registration;
 pub use link::{Link, LinkError};
 pub use registration::{Registrar, TopicSource, Who};

@@ -117,6 +117,16 @@ impl Registrar {
         }
     }
 
+    /// The name server in this process.
+    pub(super) fn embedded(&self) -> Option<&NameServer> {
+        self.embedded.as_deref()
+    }
+
+    /// Name servers elsewhere.
+    pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.elsewhere.iter().map(|remote| &remote.link)
+    }
+
     /// Repeats registrations until `shutdown` turns true.
     pub async fn run(&self, shutdown: watch::Receiver<bool>) {
         let elsewhere = join_all(self.elsewhere.iter().map(|remote| self.keep_informed(remote, shutdown.clone())));

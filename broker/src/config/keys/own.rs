@@ -7,6 +7,7 @@ use super::{Key, key};
 /// Every key of our own, in alphabetical order.
 pub(super) const KEYS: &[Key] = &[
     key("advertisedAddressCheckTimeoutMillis", Int, Fixed("1000")),
+    key("assignmentTopicsMax", Int, Fixed("100000")),
     key("brokerEnable", Bool, Fixed("true")),
     key("clientGroupsMax", Int, Fixed("100000")),
     key("clientGroupsPerConnectionMax", Int, Fixed("1000")),

@@ -15,8 +15,15 @@ use crate::{
 };
 
 pub(crate) fn query(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
-    let asked = body::<QueryAssignment>(request);
-    answer(request, out, asked.map(|asked| with_json(&assignment::assign(core, &asked))))
+    let asked = match body::<QueryAssignment>(request) {
+        Ok(asked) => asked,
+        Err(refusal) => return refuse(request, out, refusal),
+    };
+    let core = Arc::clone(core);
+    Handled::later(async move {
+        let queues = assignment::queues(&core, &asked.topic).await;
+        with_json(&assignment::assign(&core, &asked, queues))
+    })
 }
 
 /// Answers once the table is in its file.
