@@ -44,17 +44,17 @@ pub struct DirEntry {
 /// Space of one partition, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// Size of the partition.
+    /// What is used and what an unprivileged process may still take: the partition without what is reserved for others.
     pub total: u64,
     /// What an unprivileged process may still take.
     pub available: u64,
 }
 
 impl Space {
-    /// Used share of the partition in percent, 0 to 100.
+    /// Used share of the partition in percent, 0 to 100, rounded up: as `df` and Apache tell it.
     pub fn used_percent(&self) -> u8 {
         let used = self.total.saturating_sub(self.available);
-        let percent = u128::from(used) * 100 / u128::from(self.total.max(1));
+        let percent = (u128::from(used) * 100).div_ceil(u128::from(self.total.max(1)));
         u8::try_from(percent).unwrap_or(100)
     }
 }

@@ -74,6 +74,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_started_percent_counts() {
+        let used = |available| Space { total: 1000, available }.used_percent();
+        assert_eq!([used(1000), used(999), used(990), used(989), used(0)], [0, 1, 1, 2, 100]);
+    }
+
+    #[test]
+    fn what_is_reserved_for_others_is_neither_used_nor_available() {
+        let stat = rustix::fs::statvfs("/").unwrap();
+        let space = crate::fs::RealFs.space(Path::new("/")).unwrap();
+        assert_eq!(stat.f_blocks * stat.f_frsize - space.total, (stat.f_bfree - stat.f_bavail) * stat.f_frsize);
+    }
+
+    #[test]
     fn files_past_their_age_go_in_the_hour_set_or_when_asked() {
         let config = RetentionConfig::default();
         assert_eq!(decide(&config, 4, 10, false), Cleaning::Expired);

@@ -121,7 +121,8 @@ impl FileSystem for RealFs {
 
     fn space(&self, path: &Path) -> io::Result<Space> {
         let stat = statvfs(path)?;
-        Ok(Space { total: stat.f_blocks * stat.f_frsize, available: stat.f_bavail * stat.f_frsize })
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+        Ok(Space { total: (used + stat.f_bavail) * stat.f_frsize, available: stat.f_bavail * stat.f_frsize })
     }
 }
 
