@@ -275,7 +275,7 @@ async fn a_check_refuses_what_nests_too_deep_is_too_long_or_compares_the_wrong_t
 }
 
 #[tokio::test]
-async fn thread_46_a_pull_with_another_version_of_the_subscription_is_told_and_gets_nothing() {
+async fn a_pull_with_another_version_of_the_subscription_is_told_and_gets_nothing() {
     let (broker, one) = broker();
     stored(&broker, "orders", "any", &[("TAGS", "paid")]);
     let tags = |tag: &str, version| SubscriptionData {

@@ -1,10 +1,12 @@
 //! Members of one group that want different things.
 
+use std::time::Duration;
+
 use tenonmq_protocol::{
     Command,
     body::{ConsumerData, HeartbeatData, ListConflicts, SubscriptionConflicts, SubscriptionData, json},
     code::RequestCode,
-    header::PullMessage,
+    header::{PullFlags, PullMessage},
     message::properties::java_hash,
 };
 
@@ -36,6 +38,10 @@ async fn conflicts(broker: &TestBroker) -> SubscriptionConflicts {
     broker.desk(&Peer::new(99), &ListConflicts::default()).await.unwrap()
 }
 
+fn pull(topic: &str) -> PullMessage<'_> {
+    PullMessage { consumer_group: "billing", topic, max_count: 8, ..PullMessage::default() }
+}
+
 fn broker() -> (TestBroker, Peer, Peer) {
     let broker = TestBroker::new();
     broker.topic("orders", 1);
@@ -57,12 +63,11 @@ async fn thread_2836_different_tags_in_one_group_are_shown_with_who_wants_what()
     assert_eq!(wanted, [("new||open", "two".to_owned()), ("paid", "one".to_owned())]);
     assert_eq!(topic.effective.as_ref().unwrap().expression, "new||open", "the newest counts for all");
     broker.store_with("orders", 0, b"x", "TAGS\u{1}paid\u{2}", java_hash("paid").into());
-    let pull = PullMessage { consumer_group: "billing", topic: "orders", max_count: 8, ..PullMessage::default() };
-    assert_eq!(broker.ask(&one, &pull).await.code, 20, "which is how messages are lost");
+    assert_eq!(broker.ask(&one, &pull("orders")).await.code, 20, "which is how messages are lost");
 }
 
 #[tokio::test]
-async fn thread_2954_different_topics_in_one_group_are_shown() {
+async fn thread_212_different_topics_in_one_group_are_shown() {
     let (broker, one, two) = broker();
     beat(&broker, &one, "one", &[wants("orders", "*", 1), wants("refunds", "*", 1)]).await;
     beat(&broker, &two, "two", &[wants("orders", "*", 1)]).await;
@@ -73,7 +78,7 @@ async fn thread_2954_different_topics_in_one_group_are_shown() {
 }
 
 #[tokio::test]
-async fn thread_7717_a_condition_and_tags_in_one_group_are_shown() {
+async fn thread_2954_a_condition_and_tags_in_one_group_are_shown() {
     let (broker, one, two) = broker();
     let sql = SubscriptionData { expression_type: Some("SQL92".into()), ..wants("orders", "price > 5", 2) };
     beat(&broker, &one, "one", &[wants("orders", "*", 1)]).await;
@@ -84,7 +89,7 @@ async fn thread_7717_a_condition_and_tags_in_one_group_are_shown() {
 }
 
 #[tokio::test]
-async fn the_same_wishes_in_another_order_or_version_are_no_conflict() {
+async fn thread_7717_the_same_wishes_in_another_order_or_version_are_no_conflict() {
     let (broker, one, two) = broker();
     beat(&broker, &one, "one", &[wants("refunds", "a||b", 1), wants("orders", "*", 1)]).await;
     beat(
@@ -140,4 +145,63 @@ async fn a_client_that_reconnects_does_not_disagree_with_its_old_self() {
     let (old, new) = (Peer::new(1), Peer::new(2));
     assert_eq!(beat(&broker, &old, "one", &[wants("orders", "a", 1)]).await.0, 0);
     assert_eq!(beat(&broker, &new, "one", &[wants("orders", "b", 2)]).await.0, 0);
+}
+
+#[tokio::test]
+async fn a_refused_member_gets_nothing_either() {
+    let broker = TestBroker::with(&[("conflictingSubscriptionsRefused", "true")]);
+    broker.topic("orders", 1);
+    broker.store_with("orders", 0, b"x", "TAGS\u{1}a\u{2}", java_hash("a").into());
+    let (one, two) = (Peer::new(1), Peer::new(2));
+    beat(&broker, &one, "one", &[wants("orders", "a", 5)]).await;
+    assert_eq!(beat(&broker, &two, "two", &[wants("orders", "b", 1)]).await.0, 16);
+    let pull = |version| PullMessage { sub_version: version, ..pull("orders") };
+    assert_eq!(broker.ask(&one, &pull(5)).await.code, 0);
+    let answer = broker.ask(&two, &pull(1)).await;
+    assert_eq!(answer.code, 24, "it would be given messages that it drops");
+    assert!(answer.remark.unwrap().contains("no heartbeat of it was accepted"));
+    assert_eq!(beat(&broker, &one, "one", &[wants("orders", "b", 6)]).await.0, 0, "alone it may change its mind");
+    assert_eq!(beat(&broker, &two, "two", &[wants("orders", "b", 7)]).await.0, 0);
+    assert_eq!(broker.ask(&two, &pull(7)).await.code, 20);
+}
+
+#[tokio::test]
+async fn thread_92_the_expression_of_a_member_that_left_does_not_stay_in_force() {
+    let (broker, one, two) = broker();
+    beat(&broker, &one, "one", &[wants("orders", "paid", 1), wants("%RETRY%billing", "*", 1)]).await;
+    beat(&broker, &two, "two", &[wants("orders", "open", 2), wants("%RETRY%billing", "*", 2)]).await;
+    broker.store_with("orders", 0, b"x", "TAGS\u{1}paid\u{2}", java_hash("paid").into());
+    assert_eq!(broker.ask(&one, &pull("orders")).await.code, 20, "the newest counts");
+    crate::group::heartbeat::closed(&broker.core, &two.connection);
+    assert_eq!(broker.ask(&one, &PullMessage { sub_version: 1, ..pull("orders") }).await.code, 0);
+    assert_eq!(conflicts(&broker).await.groups, []);
+    beat(&broker, &two, "two", &[wants("orders", "paid", 3), wants("%RETRY%billing", "*", 3)]).await;
+    assert_eq!(broker.core.clients.subscription("billing", "orders").unwrap().data.sub_version, 3);
+}
+
+#[tokio::test]
+async fn thread_212_a_topic_stays_subscribed_while_any_member_wants_it() {
+    let (broker, one, two) = broker();
+    beat(&broker, &one, "one", &[wants("orders", "*", 1)]).await;
+    beat(&broker, &two, "two", &[wants("refunds", "*", 2)]).await;
+    assert_eq!(broker.ask(&one, &pull("orders")).await.code, 19, "an empty queue, and not a subscription that is gone");
+    assert_eq!(broker.ask(&two, &pull("refunds")).await.code, 19);
+    crate::group::heartbeat::closed(&broker.core, &two.connection);
+    beat(&broker, &one, "one", &[wants("orders", "*", 1)]).await;
+    assert!(broker.core.clients.subscription("billing", "refunds").is_none());
+}
+
+#[tokio::test]
+async fn a_held_pull_goes_by_what_the_group_wants_when_it_ends() {
+    let (broker, one, _) = broker();
+    beat(&broker, &one, "one", &[wants("orders", "paid", 1)]).await;
+    let held = PullMessage { sys_flag: PullFlags::SUSPEND, suspend_timeout_millis: 15_000, ..pull("orders") };
+    let (answer, ()) = tokio::join!(broker.ask(&one, &held), async {
+        tokio::task::yield_now().await;
+        beat(&broker, &one, "one", &[wants("orders", "open", 2)]).await;
+        broker.store_with("orders", 0, b"x", "TAGS\u{1}open\u{2}", java_hash("open").into());
+        tokio::task::yield_now().await;
+        broker.advance(Duration::from_secs(15));
+    });
+    assert_eq!(answer.code, 0, "passed over by the old expression, it would never come");
 }

@@ -1,5 +1,7 @@
 //! Whether a consumer may pull from a queue, and through which filter. The order of the checks is Apache's.
 
+use std::sync::Arc;
+
 use tenonmq_protocol::{
     body::ConsumeType,
     code::ResponseCode,
@@ -11,6 +13,7 @@ use crate::{
     config::Config,
     core::{
         Core,
+        clients::{ConsumerGroup, Subscription},
         groups::BUILT_IN_GROUPS,
         names::{RETRY_PREFIX, SYSTEM_GROUP_PREFIX},
         topics::perm,
@@ -101,8 +104,9 @@ pub fn admit(
         );
         return Err(Refusal::invalid(remark).into());
     };
-    let filter = if !PullFlags(request.sys_flag).has(PullFlags::SUBSCRIPTION) {
-        registered_filter(core, config, request, group.consume_broadcast_enable)?
+    let is_registered = !PullFlags(request.sys_flag).has(PullFlags::SUBSCRIPTION);
+    let filter = if is_registered {
+        registered_filter(core, config, request, group.consume_broadcast_enable, puller)?
     } else {
         filter::carried(core, request.expression_type, request.subscription)?
     };
@@ -115,6 +119,7 @@ pub fn admit(
         max_count: request.max_count,
         max_bytes: request.max_bytes.unwrap_or(0),
         filter,
+        is_registered,
         topic_sys_flag: topic.config.topic_sys_flag,
         group_sys_flag: group.group_sys_flag,
     })
@@ -126,12 +131,17 @@ fn registered_filter(
     config: &Config,
     request: &PullMessage<'_>,
     may_broadcast: bool,
+    puller: &Connection,
 ) -> Result<Filter, Refused> {
     let group_name = request.consumer_group;
     let not_there = |what: &str| -> Refused {
         Refusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, format!("the consumer's {what} not exist{SEE_FAQ}")).into()
     };
     let Some(group) = core.clients.consumer_group(group_name) else { return Err(not_there("group info")) };
+    if config.filters.refuse_conflicts && !group.has(puller) {
+        let remark = format!("the consumer is no member of group[{group_name}]: no heartbeat of it was accepted");
+        return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_EXIST, remark).into());
+    }
     if !may_broadcast && group.is_broadcasting() {
         let remark = format!("the consumer group[{group_name}] can not consume by broadcast way");
         return Err(forbidden(Forbidden::Broadcast, remark));
@@ -145,23 +155,39 @@ fn registered_filter(
         let remark = "the consumer's subscription not latest";
         return Err(Refusal::new(ResponseCode::SUBSCRIPTION_NOT_LATEST, remark).into());
     }
+    filter_of(config, &group, &subscription, request.topic)
+}
+
+/// The filter that counts for the group's pulls of a topic now; `None` when there is none to go by.
+pub(super) fn current_filter(core: &Core, group_name: &str, topic: &str) -> Option<Filter> {
+    let group = core.clients.consumer_group(group_name)?;
+    let subscription = group.subscription(topic)?;
+    filter_of(&core.config.load(), &group, &subscription, topic).ok()
+}
+
+fn filter_of(
+    config: &Config,
+    group: &Arc<ConsumerGroup>,
+    subscription: &Subscription,
+    topic: &str,
+) -> Result<Filter, Refused> {
     if subscription.data.class_filter_mode {
         // There are no filter servers since 4.3; Apache's broker hands out everything.
         return Err(filter::not_supported("class").into());
     }
-    if !subscription.is_tag_type() {
-        if subscription.filter == Filter::NOTHING {
-            let remark = "The broker's consumer filter data is not exist!Your expression may be wrong!";
-            return Err(Refusal::new(ResponseCode::FILTER_DATA_NOT_EXIST, remark).into());
-        }
-        if config.filters.retry_topics && config.filters.sql && request.topic.starts_with(RETRY_PREFIX) {
-            return Ok(Filter::retried(group));
-        }
-        if config.filters.sql {
-            return Ok(subscription.filter.clone());
-        }
+    if subscription.is_tag_type() {
+        return Ok(subscription.filter.clone());
+    }
+    if subscription.filter == Filter::NOTHING {
+        let remark = "The broker's consumer filter data is not exist!Your expression may be wrong!";
+        return Err(Refusal::new(ResponseCode::FILTER_DATA_NOT_EXIST, remark).into());
+    }
+    if !config.filters.sql {
         let kind = subscription.data.expression_type.as_deref().unwrap_or_default();
         return Err(filter::not_supported(kind).into());
+    }
+    if config.filters.retry_topics && topic.starts_with(RETRY_PREFIX) {
+        return Ok(Filter::retried(Arc::clone(group)));
     }
     Ok(subscription.filter.clone())
 }

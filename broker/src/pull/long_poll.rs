@@ -24,6 +24,7 @@ pub async fn hold(core: Arc<Core>, group: &str, mut read: Read, hold: Duration) 
         if let Some(offset) = core.offsets.take_reset(group, read.queue.topic(), read.queue.queue_id()) {
             return read.reset_to(offset);
         }
+        read.refresh(&core, group);
         let answer = read.answer(&core);
         match answer.status {
             NO_MATCHED if answer.next_begin > read.from => {
@@ -35,7 +36,10 @@ pub async fn hold(core: Arc<Core>, group: &str, mut read: Read, hold: Duration) 
         }
         tokio::select! {
             () = arrived => {}
-            () = &mut deadline => return last_word(read.answer(&core), read.from > asked),
+            () = &mut deadline => {
+                read.refresh(&core, group);
+                return last_word(read.answer(&core), read.from > asked);
+            }
         }
     }
 }

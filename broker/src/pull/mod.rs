@@ -41,6 +41,8 @@ pub struct Read {
     pub max_bytes: i32,
     /// What passes.
     pub filter: Filter,
+    /// Whether the filter is the one that the group registered, and not one that the request carried.
+    pub(super) is_registered: bool,
     /// Flags told to the client.
     pub topic_sys_flag: i32,
     /// Flags told to the client.
@@ -77,6 +79,16 @@ impl Answer {
 }
 
 impl Read {
+    /// Goes by what the group wants now: a subscription that changed while the pull was held would otherwise pass over
+    /// messages for good that are wanted by now.
+    fn refresh(&mut self, core: &Core, group: &str) {
+        if self.is_registered
+            && let Some(filter) = admit::current_filter(core, group, self.queue.topic())
+        {
+            self.filter = filter;
+        }
+    }
+
     /// Reads the queue now.
     pub fn answer(&self, core: &Core) -> Answer {
         let config = core.config.load();

@@ -86,20 +86,26 @@ impl GroupView {
             && self.consume_from_where == data.consume_from_where
     }
 
-    /// Whether every one of `wanted` is here in that version or a newer one, and nothing else.
-    fn covers(&self, wanted: &[SubscriptionData]) -> bool {
+    /// Whether every one of `wanted` is here in that version or a newer one, and nothing else but what `others` want.
+    fn covers(&self, wanted: &[SubscriptionData], others: impl Fn(&str) -> bool) -> bool {
         let is_known = |data: &SubscriptionData| {
             self.subscriptions.get(&data.topic).is_some_and(|old| old.data.sub_version >= data.sub_version)
         };
         wanted.iter().all(is_known)
-            && self.subscriptions.keys().all(|topic| wanted.iter().any(|data| data.topic == *topic))
+            && self.subscriptions.keys().all(|topic| wanted.iter().any(|data| data.topic == *topic) || others(topic))
     }
 
-    /// Takes over what a member wants: newer versions replace older ones, topics that it lacks go away. True when a topic
-    /// came or went.
-    fn update(&mut self, wanted: &[SubscriptionData], group: &ConsumerGroup, client_id: &str) -> bool {
+    /// Takes over what a member wants: newer versions replace older ones, topics that neither it nor `others` want go away.
+    /// True when a topic came or went.
+    fn update(
+        &mut self,
+        wanted: &[SubscriptionData],
+        others: impl Fn(&str) -> bool,
+        group: &ConsumerGroup,
+        client_id: &str,
+    ) -> bool {
         let before = self.subscriptions.len();
-        self.subscriptions.retain(|topic, _| wanted.iter().any(|data| data.topic == *topic));
+        self.subscriptions.retain(|topic, _| wanted.iter().any(|data| data.topic == *topic) || others(topic));
         let mut changed = self.subscriptions.len() != before;
         for data in wanted {
             match self.subscriptions.get(&data.topic) {
@@ -233,14 +239,13 @@ impl ConsumerGroup {
         if state.members.retired {
             return None;
         }
-        let topics_changed = self.update_view(data, subscriptions, info.client_id);
         let known_before = state.has_subscriptions;
         state.has_subscriptions |= subscriptions.is_some();
         let before = state.fingerprint.replace(fingerprint);
         let differs = before.is_some_and(|before| before != fingerprint);
         let joined = state.members.seen(info, now_ms);
-        let wants_changed =
-            subscriptions.is_some_and(|wanted| state.members.wants(info.connection.id(), Wants::of(wanted)));
+        let wants_changed = subscriptions.is_some_and(|wanted| state.members.wants(info.connection.id(), wanted));
+        let topics_changed = self.update_view(data, subscriptions, info, &state.members);
         Some(Heard {
             joined,
             topics_changed,
@@ -250,13 +255,24 @@ impl ConsumerGroup {
     }
 
     /// Called with the state's lock held, so that views do not overtake each other.
-    fn update_view(&self, data: &ConsumerData, subscriptions: Option<&[SubscriptionData]>, client_id: &str) -> bool {
+    fn update_view(
+        &self,
+        data: &ConsumerData,
+        subscriptions: Option<&[SubscriptionData]>,
+        info: &ClientInfo<'_>,
+        members: &MemberList,
+    ) -> bool {
+        // Apache drops such a topic, and takes it in again with the next heartbeat of the member that wants it.
+        let others = |topic: &str| {
+            let others = members.all().iter().filter(|member| **member.client_id() != *info.client_id);
+            others.into_iter().any(|member| member.wants().said_of(topic).is_some())
+        };
         let view = self.view.load();
-        if view.describes(data) && subscriptions.is_none_or(|wanted| view.covers(wanted)) {
+        if view.describes(data) && subscriptions.is_none_or(|wanted| view.covers(wanted, others)) {
             return false;
         }
         let mut next = GroupView { subscriptions: view.subscriptions.clone(), ..GroupView::of(data) };
-        let changed = subscriptions.is_some_and(|wanted| next.update(wanted, self, client_id));
+        let changed = subscriptions.is_some_and(|wanted| next.update(wanted, others, self, info.client_id));
         self.view.store(Arc::new(next));
         changed
     }
@@ -291,9 +307,34 @@ impl ConsumerGroup {
         let mut departure = state.members.depart(remove);
         // Members that leave cannot bring a conflict about, only change or end one.
         if state.conflict.is_some() && !departure.gone.is_empty() {
+            self.go_by(state.members.all());
             departure.conflict_changed = self.compare(&mut state, 0);
         }
         departure
+    }
+
+    /// Goes by what the members want that are still there. With Apache the expression of a member that has left stays in
+    /// force as long as it is the newest.
+    fn go_by(&self, members: &[Arc<Member>]) {
+        let wants: Vec<_> = members.iter().map(|member| member.wants()).collect();
+        if !wants.iter().all(|wants| wants.is_known()) {
+            return;
+        }
+        let view = self.view.load();
+        let mut next = GroupView::clone(&view);
+        for (topic, subscription) in &view.subscriptions {
+            let said = || wants.iter().filter_map(|wants| wants.said_of(topic));
+            if said().any(|data| wants::same(data, &subscription.data)) {
+                continue;
+            }
+            if let Some(newest) = said().max_by_key(|data| data.sub_version) {
+                let subscription = Subscription::new(newest.clone(), &self.expressions);
+                next.subscriptions.insert(topic.clone(), Arc::new(subscription));
+            }
+        }
+        if next != **view {
+            self.view.store(Arc::new(next));
+        }
     }
 
     /// Looks anew where members disagree; true when that has changed. Said in the log once for each change.

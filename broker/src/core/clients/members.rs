@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use tenonmq_protocol::Language;
+use tenonmq_protocol::{Language, body::SubscriptionData};
 
 use super::wants::Wants;
 use crate::remoting::Connection;
@@ -115,14 +115,17 @@ impl MemberList {
         }
     }
 
-    /// Notes what a member wants; true when that is new.
-    pub(super) fn wants(&self, connection_id: u64, wants: Wants) -> bool {
+    /// Notes what a member wants; true when it wants something else than before.
+    pub(super) fn wants(&self, connection_id: u64, wanted: &[SubscriptionData]) -> bool {
         let Ok(at) = self.position(connection_id) else { return false };
         let member = &self.members[at];
-        let is_new = **member.wants.load() != wants;
-        if is_new {
-            member.wants.store(Arc::new(wants));
+        let before = member.wants();
+        if before.is(wanted) {
+            return false;
         }
+        let wants = Arc::new(Wants::of(wanted));
+        let is_new = !before.agrees(&wants);
+        member.wants.store(wants);
         is_new
     }
 

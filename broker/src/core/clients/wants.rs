@@ -14,9 +14,14 @@ use crate::{
     filter::{TAG, is_tag_type},
 };
 
-/// What one member wants, ordered by topic. Retry topics are left out: every member has its group's.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Wants(Vec<Wanted>);
+/// What one member wants.
+#[derive(Debug, Default)]
+pub(super) struct Wants {
+    /// Ordered by topic, for comparing. Retry topics are left out: every member has its group's.
+    wanted: Vec<Wanted>,
+    /// As the member said it.
+    said: Vec<SubscriptionData>,
+}
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Wanted {
@@ -31,24 +36,40 @@ impl Wants {
         let mut wants: Vec<_> =
             subscriptions.iter().filter(|data| !data.topic.starts_with(RETRY_PREFIX)).map(Wanted::of).collect();
         wants.sort_unstable();
-        Self(wants)
+        Self { wanted: wants, said: subscriptions.to_vec() }
+    }
+
+    /// Whether both want the same, in whatever version.
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        self.wanted == other.wanted
+    }
+
+    /// Whether both say the same, versions included.
+    pub(super) fn is(&self, subscriptions: &[SubscriptionData]) -> bool {
+        self.said == subscriptions
+    }
+
+    /// What it said about a topic.
+    pub(super) fn said_of(&self, topic: &str) -> Option<&SubscriptionData> {
+        self.said.iter().find(|data| data.topic == topic)
     }
 
     /// Members that assign queues themselves tell of no topics; nothing can be said about them.
-    fn is_known(&self) -> bool {
-        !self.0.is_empty()
+    pub(super) fn is_known(&self) -> bool {
+        !self.wanted.is_empty()
     }
 
     fn get(&self, topic: &str) -> Option<&Wanted> {
-        self.0.binary_search_by(|wanted| wanted.topic.as_str().cmp(topic)).ok().and_then(|at| self.0.get(at))
+        let at = self.wanted.binary_search_by(|wanted| wanted.topic.as_str().cmp(topic)).ok()?;
+        self.wanted.get(at)
     }
 
     /// The first difference to what another member wants, in words.
     pub(super) fn difference(&self, other: &Self) -> Option<String> {
-        if self == other || !self.is_known() || !other.is_known() {
+        if self.agrees(other) || !self.is_known() || !other.is_known() {
             return None;
         }
-        let topics = self.0.iter().chain(&other.0).map(|wanted| &*wanted.topic);
+        let topics = self.wanted.iter().chain(&other.wanted).map(|wanted| &*wanted.topic);
         topics.map(|topic| (topic, self.get(topic), other.get(topic))).find(|(_, one, two)| one != two).map(
             |(topic, one, two)| {
                 let said = |wanted: Option<&Wanted>| match wanted {
@@ -85,12 +106,12 @@ pub(super) fn conflict(group: &str, members: &[Arc<Member>], view: &GroupView, s
         .filter(|(_, wants)| wants.is_known())
         .collect();
     let (first, others) = members.split_first()?;
-    if others.iter().all(|(_, wants)| *wants == first.1) {
+    if others.iter().all(|(_, wants)| wants.agrees(&first.1)) {
         return None;
     }
     let mut topics: BTreeMap<&str, BTreeMap<(&str, &str), Vec<String>>> = BTreeMap::new();
     for (client_id, wants) in &members {
-        for wanted in &wants.0 {
+        for wanted in &wants.wanted {
             let clients =
                 topics.entry(&wanted.topic).or_default().entry((&wanted.kind, &wanted.expression)).or_default();
             clients.push(client_id.to_string());
@@ -114,6 +135,11 @@ pub(super) fn conflict(group: &str, members: &[Arc<Member>], view: &GroupView, s
         })
     });
     Some(GroupConflict { group: group.to_owned(), since, topics: disputed.collect() })
+}
+
+/// Whether two subscriptions to one topic ask for the same messages.
+pub(super) fn same(one: &SubscriptionData, other: &SubscriptionData) -> bool {
+    Wanted::of(one) == Wanted::of(other)
 }
 
 fn wanted_expression(wanted: &Wanted) -> WantedExpression {
