@@ -14,7 +14,7 @@ use tenonmq_protocol::{
 use super::{
     admit,
     lease::{Change, LeaseKey},
-    order::Acked,
+    order::{Acked, ORDER_MAX},
     record::Event,
     table::PopQueue,
 };
@@ -83,7 +83,7 @@ fn one_of_batch(core: &Core, ack: &BatchAck, peer: SocketAddr) -> Result<(), Ref
     let Some(stored) = core.store.find_queue(&real, ack.queue_id) else { return Ok(()) };
     let there = stored.min_offset()..=stored.max_offset();
     let mut outcome = Ok(());
-    for offset in ack.offsets().filter(|offset| there.contains(offset)) {
+    for offset in ack.offsets().filter(|offset| there.contains(offset)).take(ORDER_MAX) {
         if let Err(refusal) = ack_ordered(core, &queue, offset, ack.pop_time, peer) {
             outcome = Err(refusal);
         }

@@ -154,3 +154,45 @@ async fn a_peek_takes_nothing() {
     assert_eq!(bodies(&broker.pop().await), ["a", "b"]);
     assert_eq!(broker.ask(&Peer::new(1), &peek).await.code, 19);
 }
+
+#[tokio::test]
+async fn conditions_on_properties_choose_what_is_popped_and_bad_ones_are_refused() {
+    let broker = TestBroker::new();
+    broker.topic(TOPIC, 1);
+    for amount in ["5", "50", "x"] {
+        broker.store_with(TOPIC, 0, amount.as_bytes(), &format!("amount\u{1}{amount}\u{2}"), 0);
+    }
+    let pop = |expression| PopMessage { expression: Some(expression), expression_type: Some("SQL92"), ..any() };
+    let answer = broker.ask(&Peer::new(1), &pop("amount > 10 AND")).await;
+    assert_eq!(answer.code, 23);
+    let popped = messages(&broker.ask(&Peer::new(1), &pop("amount > 10")).await);
+    assert_eq!(bodies(&popped), ["50"]);
+    assert_eq!(broker.offset(0), Some(1), "nobody waits for what does not match");
+    broker.ack(&popped[0]).await;
+    assert_eq!(broker.offset(0), Some(3));
+}
+
+#[tokio::test]
+async fn thread_7031_what_groups_have_popped_leaves_nothing_in_memory() {
+    let broker = TestBroker::with_messages(&[], &["a", "b"]);
+    let groups: Vec<String> = (0..50).map(|n| format!("group-{n}")).collect();
+    for group in &groups {
+        let header = PopMessage { consumer_group: group, max_count: 2, ..any() };
+        let answer = broker.ask(&Peer::new(1), &header).await;
+        let popped = messages(&answer);
+        let ack = AckMessage {
+            consumer_group: group,
+            topic: TOPIC,
+            queue_id: 0,
+            extra_info: &popped[0].handle,
+            offset: 0,
+            broker_name: None,
+        };
+        assert_eq!(broker.ask(&Peer::new(1), &ack).await.code, 0);
+    }
+    assert_eq!(broker.core.pops.open_leases(), 50);
+    broker.pass(INVISIBLE);
+    assert_eq!(broker.core.pops.open_leases(), 0, "what was returned has no lease");
+    groups.iter().for_each(|group| broker.core.pops.remove_group(group));
+    assert_eq!(broker.core.pops.table.all().len(), 0);
+}
