@@ -219,6 +219,7 @@ codes! {
         LEASE_QUEUES = 540_051;
         TIMER_RECALL = 540_060;
         TIMER_LIST = 540_061;
+        TIMER_SHOW = 540_062;
     }
 }
 

@@ -187,6 +187,11 @@ fn topics(read: &Reader<'_>) -> Result<Topics> {
     })
 }
 
+/// What upstream makes of `timerPrecisionMs`: one of four steps, the next lower one.
+fn timer_precision(asked_ms: i64) -> i64 {
+    [1000, 500, 200].into_iter().find(|step| asked_ms >= *step).unwrap_or(100)
+}
+
 fn messages(read: &Reader<'_>) -> Result<Messages> {
     let delay_levels_text = read.text("messageDelayLevel");
     let delay_levels =
@@ -203,7 +208,8 @@ fn messages(read: &Reader<'_>) -> Result<Messages> {
         delay_levels_text,
         timers: read.flag("timerWheelEnable")?,
         max_timer_delay: read.seconds("timerMaxDelaySec", 1)?,
-        timer_precision_ms: read.number("timerPrecisionMs", 1..=1000)?,
+        timer_precision_ms: timer_precision(read.number("timerPrecisionMs", 1..=i32::MAX.into())?),
+        timers_max: read.number("timerPendingMax", 1..=MOST.into())?,
         timer_roll_window: read.number("timerRollWindowSlot", 2..=604_740)?,
         timer_log_file_size: read.number("mappedFileSizeTimerLog", 1_024..=MOST.into())?,
         stop_timer_enqueue: read.flag("timerStopEnqueue")?,

@@ -180,10 +180,14 @@ pub struct Messages {
     pub delay_levels_text: String,
     /// `timerWheelEnable`, default true: messages may ask for a time instead of a level.
     pub timers: bool,
-    /// `timerMaxDelaySec`, default three days; a time further away is refused with 13. Any number of days works.
+    /// `timerMaxDelaySec`, default three days as upstream's; a time further away is refused with 13. Forty days
+    /// (3,456,000) and more work.
     pub max_timer_delay: Duration,
-    /// `timerPrecisionMs`, default 1000: what `TIMER_OUT_MS` is rounded to, for Apache. We deliver to the millisecond.
+    /// `timerPrecisionMs`, default 1000: what `TIMER_OUT_MS` is rounded to, for Apache: 100, 200, 500 or 1000, the next
+    /// lower one of what is configured. We deliver to the millisecond.
     pub timer_precision_ms: i64,
+    /// `timerPendingMax`, default 10,000,000: messages that may wait for a time of their own, 16 to 32 bytes of memory each.
+    pub timers_max: u64,
     /// `timerRollWindowSlot`, default 172 800: how many steps ahead Apache is left a timer before it puts it back.
     pub timer_roll_window: i64,
     /// `mappedFileSizeTimerLog`, in bytes, default 100 MiB: length of the timer log's files as they are left to Apache.

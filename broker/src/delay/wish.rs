@@ -27,7 +27,7 @@ pub enum Wish {
 ///
 /// # Errors
 /// 1 for a level that is no number, and for a time when timers are switched off; 13 for a time that is no number or too
-/// far away. The answers are Apache's.
+/// far away. The answers are Apache's; the remark then goes on with the property and what is wrong with it.
 pub fn wished(properties: &Properties<'_>, rules: &Messages, clock: &Clock) -> Result<Option<Wish>, Refusal> {
     if properties.iter().any(|(name, _)| is_wish(name)) { read(properties, rules, clock.now_ms()) } else { Ok(None) }
 }
@@ -48,49 +48,54 @@ fn read(properties: &Properties<'_>, rules: &Messages, now_ms: i64) -> Result<Op
             return Ok(Some(Wish::Level(level))); // the wishes for a time do not count then
         }
     }
-    let wished = wished_time(properties, now_ms);
-    if !rules.timers && !matches!(wished, Ok(None)) {
+    let Some((name, text)) = wish(properties) else { return Ok(None) };
+    if !rules.timers {
         let remark = "accurate timer message is not enabled, timerWheelEnable is false";
         return Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark));
     }
-    match wished {
-        Ok(Some(due_ms)) if due_ms > now_ms && due_ms - now_ms > max_delay_ms(rules) => Err(illegal(rules)),
-        Ok(Some(due_ms)) if due_ms > now_ms => {
-            Ok(Some(Wish::At(Timer { due_ms, out_ms: out_ms(due_ms, rules.timer_precision_ms) })))
+    let refused = |why: &str| Err(illegal(rules, &format!("{name} is {text:?}, {why}")));
+    let Some(due_ms) = time_of(name, text, now_ms) else { return refused("which is not a number") };
+    if due_ms > now_ms {
+        if due_ms - now_ms > max_delay_ms(rules) {
+            return refused("which is further away than timerMaxDelaySec allows");
         }
-        Ok(due_ms) if due_ms.is_some() && properties.contains(property::TIMER_DEL_UNIQKEY) => Err(illegal(rules)),
-        Ok(_) => Ok(None),
-        Err(NotANumber) => Err(illegal(rules)),
+        return Ok(Some(Wish::At(Timer { due_ms, out_ms: out_ms(due_ms, rules.timer_precision_ms) })));
     }
+    if properties.contains(property::TIMER_DEL_UNIQKEY) {
+        return refused("which has passed, and TIMER_DEL_UNIQKEY is set");
+    }
+    Ok(None)
 }
 
 /// The time of delivery that a message asks for, if it lies ahead: for one that was admitted before.
 pub fn time_ahead(properties: &Properties<'_>, now_ms: i64, precision_ms: i64) -> Option<Timer> {
-    let due_ms = wished_time(properties, now_ms).ok()??;
+    let (name, text) = wish(properties)?;
+    let due_ms = time_of(name, text, now_ms)?;
     (due_ms > now_ms).then(|| Timer { due_ms, out_ms: out_ms(due_ms, precision_ms) })
 }
 
-struct NotANumber;
-
-/// The time in milliseconds at which the message is to be delivered, if it asks for one.
-fn wished_time(properties: &Properties<'_>, now_ms: i64) -> Result<Option<i64>, NotANumber> {
+/// The property that asks for a time, and what it says.
+fn wish<'p>(properties: &'p Properties<'_>) -> Option<(&'static str, &'p str)> {
     if properties.contains(property::TIMER_OUT_MS) {
-        return Ok(None);
+        return None;
     }
-    let found = TIMER_WISHES.iter().find_map(|name| Some((*name, properties.get(name)?)));
-    let Some((name, text)) = found else { return Ok(None) };
-    let value: i64 = text.parse().map_err(|_| NotANumber)?;
-    Ok(Some(match name {
+    TIMER_WISHES.iter().find_map(|name| Some((*name, properties.get(name)?)))
+}
+
+/// The time of delivery in milliseconds; `None` when it is no number.
+fn time_of(name: &str, text: &str, now_ms: i64) -> Option<i64> {
+    let value: i64 = text.parse().ok()?;
+    Some(match name {
         property::TIMER_DELAY_SEC => now_ms.saturating_add(value.saturating_mul(1000)),
         property::TIMER_DELAY_MS => now_ms.saturating_add(value),
         _ => value,
-    }))
+    })
 }
 
-fn illegal(rules: &Messages) -> Refusal {
+fn illegal(rules: &Messages, why: &str) -> Refusal {
     let remark = format!(
         "timer message illegal, the delay time should not be bigger than the max delay {}ms; \
-         or if set del msg, the delay time should be bigger than the current time",
+         or if set del msg, the delay time should be bigger than the current time: {why}",
         max_delay_ms(rules)
     );
     Refusal::new(ResponseCode::MESSAGE_ILLEGAL, remark)

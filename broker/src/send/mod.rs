@@ -212,6 +212,8 @@ impl<'a> Sending<'a> {
         properties: &mut Properties<'a>,
     ) -> Result<Appended, Refusal> {
         let core = self.core;
+        let takes_back = properties.contains(property::TIMER_DEL_UNIQKEY);
+        core.timers.admit(self.config.messages.timers_max, takes_back)?;
         timer.note_target(properties, &topic.config.topic_name, queue_id);
         let sys_flag = self.message.header.sys_flag | properties::topic_flag(topic);
         let place = Place { topic: Timer::TOPIC, queue_id: Timer::QUEUE, sys_flag };

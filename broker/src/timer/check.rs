@@ -34,6 +34,12 @@ pub(super) struct Check {
 }
 
 impl Check {
+    /// Whether Apache would go on at the same place.
+    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+        let place = |check: &Self| (check.read_ms, check.log_position, check.queue_offset);
+        place(self) == place(other)
+    }
+
     /// The 56 bytes.
     pub(super) fn encode(&self) -> [u8; LEN] {
         let mut bytes = [0; LEN];

@@ -35,6 +35,7 @@ pub(super) struct Journal {
     path: PathBuf,
     file: Option<File>,
     lines: u64,
+    was_there: bool,
     last: Option<Line>,
     /// A line that lies before everything that a crash of the machine can take from the log.
     safe: Option<Line>,
@@ -59,8 +60,21 @@ impl Journal {
         };
         let lines = bytes.chunks_exact(LINE).map_while(decode);
         let last = lines.filter(|line| line.log_end <= log_end).last();
-        let journal = Self { path: path.to_owned(), file: None, lines: 0, last: None, safe: last, candidate: None };
+        let journal = Self {
+            path: path.to_owned(),
+            file: None,
+            lines: 0,
+            was_there: !bytes.is_empty(),
+            last: None,
+            safe: last,
+            candidate: None,
+        };
         Ok((journal, last))
+    }
+
+    /// Whether an earlier run has left the file, even if none of its lines counts.
+    pub(super) fn was_there(&self) -> bool {
+        self.was_there
     }
 
     /// The last line that was written by this process.

@@ -1,12 +1,23 @@
-//! What waits, for operators: the next ones due, and taking those with a business key back.
+//! What waits, for operators: the next ones due, one of them whole, and taking them back by handle or by key.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use tenonmq_protocol::body::timer_desk::{ListTimers, PendingTimer, RecallTimers, RecalledTimers, TimerList};
-use tenonmq_protocol::code::ResponseCode;
+use tenonmq_protocol::{
+    body::timer_desk::{ListTimers, PendingTimer, RecallTimers, RecalledTimers, ShowTimer, ShownTimer, TimerList},
+    code::ResponseCode,
+    header::RecallHandle,
+    message::properties::pairs,
+};
 use tenonmq_storage::Role;
 
-use super::{Timer, index::Key, recall::Target, state, timed::Timed};
+use super::{
+    Timer,
+    index::Key,
+    out_ms,
+    recall::{Target, handle},
+    state,
+    timed::Timed,
+};
 use crate::{core::Core, error::Refusal};
 
 /// Timers in one answer, unless fewer are asked for; and at most.
@@ -15,6 +26,12 @@ const LISTED_AT_MOST: usize = 1000;
 /// Messages taken back by one request.
 const RECALLED_AT_MOST: usize = 1000;
 
+/// A pending timer, and its second.
+struct Found {
+    timer: PendingTimer,
+    out_ms: i64,
+}
+
 /// The pending timers that are due first. Blocking: reads a record for each one it looks at.
 ///
 /// # Errors
@@ -22,72 +39,156 @@ const RECALLED_AT_MOST: usize = 1000;
 pub fn list(core: &Core, asked: &ListTimers) -> Result<TimerList, Refusal> {
     let max = asked.max.map_or(LISTED, |max| max as usize).min(LISTED_AT_MOST);
     let keys = pending(core);
-    let count = keys.len() as u64;
-    let matches = |timed: &Timed<'_>| asked.topic.as_ref().is_none_or(|topic| timed.real_topic == topic);
-    Ok(TimerList { pending: count, timers: find(core, keys, max, matches) })
+    let pending = keys.len() as u64;
+    let matches = |timed: &Timed<'_>| {
+        asked.topic.as_ref().is_none_or(|topic| timed.real_topic == topic)
+            && asked.key.as_ref().is_none_or(|key| has_key(timed, key))
+    };
+    let found = find(core, keys, max, matches);
+    Ok(TimerList { pending, timers: found.into_iter().map(|found| found.timer).collect() })
 }
 
-/// Takes back what waits with a business key. Blocking, as [`list`].
+/// One pending timer with everything that is known of it. Blocking.
 ///
 /// # Errors
-/// 29 without topic or key, 11 when this broker is not the master, and what the store says.
-pub fn recall_by_key(core: &Core, asked: &RecallTimers, from: SocketAddr) -> Result<RecalledTimers, Refusal> {
-    for (field, value) in [("topic", &asked.topic), ("key", &asked.key)] {
-        if value.trim().is_empty() {
-            return Err(Refusal::invalid(format!("the field {field} is empty")));
+/// 22 when nothing waits at that place of the timer topic.
+pub fn show(core: &Core, asked: &ShowTimer) -> Result<ShownTimer, Refusal> {
+    let nothing = || {
+        let remark = format!("no message waits at queueOffset {} of {}", asked.queue_offset, Timer::TOPIC);
+        Refusal::new(ResponseCode::QUERY_NOT_FOUND, remark)
+    };
+    take_in(core);
+    let is_pending = core.timers.state.lock().index.pending().any(|key| key.at == asked.queue_offset);
+    let look = |timed: &Timed<'_>| {
+        let timer = Timer { due_ms: timed.due_ms, out_ms: timed.out_ms };
+        let who = core.identity.get();
+        ShownTimer {
+            body_length: timed.record.body().len() as u64,
+            born_ms: timed.record.born_timestamp(),
+            carried_on: timed.rolls,
+            log_offset: timed.record.physical_offset(),
+            properties: pairs(timed.text).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            queue_id: timed.real_queue_id,
+            recall_handle: timed.unique_key.and_then(|key| handle(&who, timed.real_topic, &timer, key)),
+            recalled: is_recalled(core, timed),
+            takes_back: timed.deletes.map(str::to_owned),
+            timer: shown(timed, asked.queue_offset),
         }
-    }
+    };
+    is_pending
+        .then(|| state::peek(&core.store, core.timers.queue(), asked.queue_offset, look))
+        .flatten()
+        .ok_or_else(nothing)
+}
+
+/// Takes back what waits: the message of a handle, or those with a key. Blocking, as [`list`].
+///
+/// # Errors
+/// 29 with neither handle nor topic and key, 604 for a handle that cannot be read or is of another broker, 11 when this
+/// broker is not the master, and what the store says.
+pub fn recall(core: &Core, asked: &RecallTimers, from: SocketAddr) -> Result<RecalledTimers, Refusal> {
     if core.store.permit().role != Role::Master {
         return Err(Refusal::new(ResponseCode::SLAVE_NOT_AVAILABLE, "timers are recalled at the master"));
     }
-    let has_key = |timed: &Timed<'_>| {
-        timed.real_topic == asked.topic
-            && timed.unique_key.is_some()
-            && timed.keys.is_some_and(|keys| keys.split(' ').any(|key| key == asked.key))
+    let mut found = match &asked.handle {
+        Some(text) => {
+            let handle = parse(core, text)?;
+            let out_ms = out_ms(handle.deliver_timestamp, core.config.load().messages.timer_precision_ms);
+            let is_it = |timed: &Timed<'_>| {
+                timed.out_ms == out_ms
+                    && timed.real_topic == handle.topic
+                    && timed.unique_key == Some(&*handle.unique_key)
+            };
+            find(core, pending(core), RECALLED_AT_MOST + 1, is_it)
+        }
+        None => {
+            for (field, value) in [("topic", &asked.topic), ("key", &asked.key)] {
+                if value.trim().is_empty() {
+                    return Err(Refusal::invalid(format!("the field {field} is empty, and there is no handle")));
+                }
+            }
+            let is_one = |timed: &Timed<'_>| {
+                timed.real_topic == asked.topic && timed.unique_key.is_some() && has_key(timed, &asked.key)
+            };
+            find(core, pending(core), RECALLED_AT_MOST + 1, is_one)
+        }
     };
-    let recalled = find(core, pending(core), RECALLED_AT_MOST, has_key);
-    if !asked.dry_run {
-        for timer in &recalled {
-            let precision_ms = core.config.load().messages.timer_precision_ms;
-            let unique_key = timer.unique_key.as_deref().unwrap_or_default(); // there is one: see above
-            let second = state::peek(&core.store, core.timers.queue(), timer.queue_offset, |timed| timed.out_ms);
-            let out_ms = second.unwrap_or_else(|| super::out_ms(timer.due_ms, precision_ms));
-            let when = Timer { due_ms: out_ms + 1, out_ms };
-            Target { topic: &asked.topic, unique_key, timer: when }.recall(core, None, from)?;
+    let mut answer = RecalledTimers { more: found.len() > RECALLED_AT_MOST, ..RecalledTimers::default() };
+    found.truncate(RECALLED_AT_MOST);
+    for Found { timer, out_ms } in found {
+        if asked.dry_run || take_back(core, &timer, out_ms, from)? {
+            answer.recalled.push(timer);
+        } else {
+            answer.too_late.push(timer);
         }
     }
-    Ok(RecalledTimers { recalled })
+    Ok(answer)
+}
+
+fn parse(core: &Core, text: &str) -> Result<RecallHandle, Refusal> {
+    let illegal = |why: String| Refusal::new(ResponseCode::ILLEGAL_OPERATION, why);
+    let handle = RecallHandle::parse(text).map_err(|_| illegal("the field handle is no recall handle".into()))?;
+    if handle.broker_name != core.identity.get().broker {
+        return Err(illegal(format!("the handle is of the broker {}", handle.broker_name)));
+    }
+    Ok(handle)
+}
+
+/// False when its time came before that.
+fn take_back(core: &Core, timer: &PendingTimer, out_ms: i64, from: SocketAddr) -> Result<bool, Refusal> {
+    let is_early = || core.clock.now_ms() < timer.due_ms;
+    if !is_early() {
+        return Ok(false);
+    }
+    let unique_key = timer.unique_key.as_deref().unwrap_or_default(); // those without one are not found
+    Target { topic: &timer.topic, unique_key, timer: Timer { due_ms: out_ms + 1, out_ms } }.recall(core, None, from)?;
+    Ok(is_early())
 }
 
 /// Everything that waits, the next one due first. What came just now is taken in before.
 fn pending(core: &Core) -> Vec<Key> {
-    let (timers, store) = (&core.timers, &core.store);
-    let mut state = timers.state.lock();
-    while state.take_in(store, &timers.queue, &timers.metrics, core.clock.now_ms()) {}
-    let mut keys: Vec<_> = state.index.pending().collect();
-    drop(state);
+    take_in(core);
+    let mut keys: Vec<_> = core.timers.state.lock().index.pending().collect();
     keys.sort_unstable();
     keys
 }
 
+fn take_in(core: &Core) {
+    let (timers, store) = (&core.timers, &core.store);
+    if store.permit().role != Role::Master || core.config.load().messages.stop_timer_enqueue {
+        return;
+    }
+    while timers.state.lock().take_in(store, &timers.queue, &timers.metrics, core.clock.now_ms()) {}
+}
+
 /// The first ones that `matches`, without those that were recalled or recall others.
-fn find(core: &Core, keys: Vec<Key>, max: usize, matches: impl Fn(&Timed<'_>) -> bool) -> Vec<PendingTimer> {
-    let (store, queue) = (&core.store, core.timers.queue());
+fn find(core: &Core, keys: Vec<Key>, max: usize, matches: impl Fn(&Timed<'_>) -> bool) -> Vec<Found> {
     let look = |key: Key| {
-        state::peek(store, queue, key.at, |timed| {
-            let wanted =
-                timed.deletes.is_none() && matches(timed) && !core.timers.state.lock().is_recalled(store, queue, timed);
-            wanted.then(|| shown(timed, key))
+        state::peek(&core.store, core.timers.queue(), key.at, |timed| {
+            let wanted = timed.deletes.is_none() && matches(timed) && !is_recalled(core, timed);
+            wanted.then(|| Found { timer: shown(timed, key.at), out_ms: timed.out_ms })
         })?
     };
     keys.into_iter().filter_map(look).take(max).collect()
 }
 
-fn shown(timed: &Timed<'_>, key: Key) -> PendingTimer {
+fn is_recalled(core: &Core, timed: &Timed<'_>) -> bool {
+    let queue = Arc::clone(core.timers.queue());
+    let deletions = core.timers.state.lock().deletions_of(timed); // no lock while the log is read
+    let deletes = |at| state::peek(&core.store, &queue, at, |other| timed.is_deleted_by(other)).unwrap_or(false);
+    deletions.into_iter().any(deletes)
+}
+
+/// Whether a word of its KEYS, or its unique key, is this.
+fn has_key(timed: &Timed<'_>, key: &str) -> bool {
+    timed.unique_key == Some(key) || timed.keys.is_some_and(|keys| keys.split(' ').any(|word| word == key))
+}
+
+fn shown(timed: &Timed<'_>, at: i64) -> PendingTimer {
     PendingTimer {
         due_ms: timed.due_ms,
         keys: timed.keys.map(str::to_owned),
-        queue_offset: key.at,
+        queue_offset: at,
         stored_ms: timed.record.store_timestamp(),
         topic: timed.real_topic.to_owned(),
         unique_key: timed.unique_key.map(str::to_owned),

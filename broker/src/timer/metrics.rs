@@ -7,6 +7,8 @@ use rustc_hash::FxHashMap;
 use tenonmq_protocol::body::{DataVersion, TimerCount, TimerMetrics, json};
 use tenonmq_storage::{ConfigFile, FileError, Store};
 
+use super::check::Check;
+
 /// Name of the file below `config/`.
 const FILE_NAME: &str = "timermetrics";
 /// Topics without a waiting timer are forgotten beyond this number.
@@ -16,6 +18,8 @@ const TOPICS: usize = 10_000;
 pub(super) struct Metrics {
     file: ConfigFile,
     counts: Mutex<Counts>,
+    /// What `timercheck` says.
+    pub(super) check: Mutex<Check>,
     /// Timers that wait.
     pub(super) pending: AtomicUsize,
     /// Next place of the queue to take in.
@@ -48,6 +52,7 @@ impl Metrics {
         Self {
             file: store.config_file(FILE_NAME),
             counts: Mutex::default(),
+            check: Mutex::default(),
             pending: AtomicUsize::new(0),
             frontier: AtomicI64::new(0),
             next_due: AtomicI64::new(i64::MAX),
@@ -73,6 +78,11 @@ impl Metrics {
             counts.topics.retain(|_, count| count.count != 0);
         }
         counts.topics.insert(topic.into(), TimerCount { count: change, time_stamp: now_ms });
+    }
+
+    /// Everything is taken in anew.
+    pub(super) fn forget(&self) {
+        self.counts.lock().topics.clear();
     }
 
     /// What 61 answers.

@@ -45,13 +45,14 @@ use std::sync::{
 use parking_lot::Mutex;
 use tenonmq_protocol::{
     body::TimerMetrics,
+    code::ResponseCode,
     message::{NewRecord, Properties, properties::names as property},
 };
 use tenonmq_storage::{AppendClass, AppendError, Appended, FileError, Queue, Store};
 use tokio::sync::Notify;
 
 use self::{metrics::Metrics, state::State};
-use crate::core::names::TIMER_TOPIC;
+use crate::{core::names::TIMER_TOPIC, error::Refusal};
 
 pub use scheduler::{Scheduler, keep_firing};
 pub(crate) use timed::out_ms;
@@ -113,10 +114,13 @@ impl Timers {
     pub fn open(store: &Store) -> Result<Self, FileError> {
         let queue = store.queue(Timer::TOPIC, Timer::QUEUE);
         let state = State::open(store, &queue)?;
+        let metrics = Metrics::new(store);
+        *metrics.check.lock() = state.check();
+        metrics.frontier.store(state.index.frontier(), Ordering::Relaxed);
         Ok(Self {
             queue,
             state: Mutex::new(state),
-            metrics: Metrics::new(store),
+            metrics,
             wake: Notify::new(),
             sleeps_until: AtomicI64::new(i64::MIN),
         })
@@ -125,6 +129,29 @@ impl Timers {
     /// The queue in which timers wait.
     pub fn queue(&self) -> &Arc<Queue> {
         &self.queue
+    }
+
+    /// Refuses a message when `max` wait already; one that takes others back only when there are as many again.
+    ///
+    /// # Errors
+    /// 1, as Apache answers for a slot of its wheel that is full.
+    pub fn admit(&self, max: u64, takes_back: bool) -> Result<(), Refusal> {
+        let limit = if takes_back { max.saturating_mul(2) } else { max };
+        if self.waiting() < limit {
+            return Ok(());
+        }
+        let remark = format!("timer message is under flow control, {limit} messages wait already, see timerPendingMax");
+        Err(Refusal::new(ResponseCode::SYSTEM_ERROR, remark))
+    }
+
+    /// Messages that wait, those that are not taken in yet among them.
+    fn waiting(&self) -> u64 {
+        self.metrics.pending.load(Ordering::Relaxed) as u64 + self.behind().unsigned_abs()
+    }
+
+    /// Messages of the timer topic that are not taken in yet.
+    fn behind(&self) -> i64 {
+        (self.queue.max_offset() - self.metrics.frontier.load(Ordering::Relaxed)).max(0)
     }
 
     /// Appends a message with a time of delivery. `record` has the topic and queue of [`Timer`].
@@ -169,7 +196,7 @@ impl Timers {
         let (taken_in, delivered) = metrics.rates();
         Progress {
             behind_seconds: now_ms.saturating_sub(next_due).max(0) / 1000,
-            behind_messages: (self.queue.max_offset() - metrics.frontier.load(Ordering::Relaxed)).max(0),
+            behind_messages: self.behind(),
             pending: metrics.pending.load(Ordering::Relaxed),
             taken_in,
             delivered,
@@ -183,7 +210,7 @@ impl Timers {
 
     /// How far Apache would be with what `timercheck` says now (60).
     pub fn check_point(&self) -> [u8; 56] {
-        self.state.lock().check().encode()
+        self.metrics.check.lock().encode()
     }
 
     /// Saves how far everything is and writes Apache's wheel and log. For a clean stop, when nobody sends any more.

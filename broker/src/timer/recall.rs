@@ -79,6 +79,10 @@ pub fn by_handle(core: &Core, asked: &RecallMessage<'_>, from: SocketAddr) -> Re
     let timer = Timer { due_ms: deliver_ms, out_ms: out_ms(deliver_ms, rules.timer_precision_ms) };
     let target = Target { topic: &handle.topic, unique_key: &handle.unique_key, timer };
     let appended = target.recall(core, asked.producer_group, from)?;
+    if core.clock.now_ms() >= deliver_ms {
+        // its time came while this was written: it may have been delivered before
+        return refused(ResponseCode::ILLEGAL_OPERATION, "recall failed, timestamp invalid");
+    }
     Ok((handle.unique_key, appended))
 }
 
@@ -92,7 +96,11 @@ pub(super) struct Target<'a> {
 
 impl Target<'_> {
     /// Appends the message that deletes it.
+    ///
+    /// It counts for sure when the time of the message has not come afterwards: the scheduler looks at the clock, then
+    /// takes in what was appended until then, and then delivers.
     pub(super) fn recall(&self, core: &Core, group: Option<&str>, from: SocketAddr) -> Result<Appended, Refusal> {
+        core.timers.admit(core.config.load().messages.timers_max, true)?;
         let now_ms = core.clock.now_ms();
         let mut properties = Properties::new();
         properties.set(property::TAGS, TAG);

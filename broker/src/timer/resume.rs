@@ -4,19 +4,21 @@
 //! | --- | --- | --- |
 //! | yes | yes, or there is none | the journal's mark; deliveries behind it are looked for in the log |
 //! | yes | no | Apache was here since: what its `timercheck` says, from the journal's floor on |
-//! | no | | what `timercheck` says, from the start of the queue; without one nothing was done |
+//! | no, but it is there | yes, or there is none | the log lost all of which the journal speaks: deliveries are looked for from the first timer message on |
+//! | no | no, or there is no journal | what `timercheck` says, from the start of the queue; without one, as above |
 //!
 //! Apache's wheel and log are not read: they follow from the queue. A message that Apache put back into the queue
 //! (`TIMER_ROLL_TIMES`) is told from the copy that it replaces by what both have in common.
 
 use rustc_hash::FxHashMap;
 use tenonmq_protocol::message::{LogItem, RecordView, properties::names as property};
-use tenonmq_storage::{FileError, Store};
+use tenonmq_storage::{FileError, Queue, Store};
 
 use super::{
     check::CheckFile,
     index::{Key, Mark},
     journal::Journal,
+    state::first_from,
     timed::Timed,
 };
 use crate::core::names::TIMER_TOPIC;
@@ -39,7 +41,8 @@ pub(super) struct Resume {
 
 impl Resume {
     /// Looks at the files and at the end of the log.
-    pub(super) fn find(store: &Store, until: i64, min: i64) -> Result<(Self, Journal), FileError> {
+    pub(super) fn find(store: &Store, queue: &Queue) -> Result<(Self, Journal), FileError> {
+        let (until, min) = (queue.max_offset(), queue.min_offset());
         let log_end = store.watermarks().appended;
         let (journal, line) = Journal::open(store, log_end)?;
         let found = CheckFile::new(store).read()?;
@@ -58,11 +61,16 @@ impl Resume {
                 resume.mark = line.mark;
                 resume.look_for_deliveries(store, line.log_end);
             }
+            (None, found) if found.is_none_or(|found| found.is_ours && journal.was_there()) => {
+                if let Some(first) = first_from(queue, min) {
+                    resume.look_for_deliveries(store, first);
+                }
+            }
             (_, Some(found)) => {
                 let check = found.check;
                 resume.mark = Mark { through: Key::all_until(check.read_ms), frontier: check.queue_offset };
             }
-            (_, None) => {}
+            (_, None) => {} // does not happen: both cases are above
         }
         Ok((resume, journal))
     }

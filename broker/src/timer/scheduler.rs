@@ -71,12 +71,19 @@ impl Scheduler {
         let now_ms = core.clock.now_ms();
         let rules = core.config.load();
         let rules = &rules.messages;
-        let is_here = rules.timers && store.permit().role == Role::Master;
-        self.is_blocked = !is_here || rules.stop_timer_enqueue;
-        if !is_here {
+        let is_master = store.permit().role == Role::Master;
+        self.is_blocked = !is_master || !rules.timers || rules.stop_timer_enqueue;
+        let mut state = timers.state.lock();
+        if !is_master {
+            state.leave();
+        }
+        if !is_master || !rules.timers {
             return Next::At(now_ms + LOOK_MS);
         }
-        let mut state = timers.state.lock();
+        if let Err(error) = state.enter(store, &timers.queue, &timers.metrics) {
+            tracing::error!(%error, cause = %error.source, "timers cannot go on; trying again");
+            return Next::At(now_ms + LOOK_MS);
+        }
         let now_ms = if rules.stop_timer_enqueue {
             if state.is_resuming() {
                 return Next::At(now_ms + LOOK_MS);

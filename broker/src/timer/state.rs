@@ -43,6 +43,8 @@ pub(super) struct State {
     journal: Journal,
     file: CheckFile,
     check: Check,
+    /// The log may have changed without us: another broker is, or was, the master.
+    is_stale: bool,
     saved_ms: i64,
     /// Apache's wheel and log may be there.
     apache_is_there: bool,
@@ -58,7 +60,7 @@ impl State {
     pub(super) fn open(store: &Store, queue: &Queue) -> Result<Self, FileError> {
         let file = CheckFile::new(store);
         let check = file.read()?.map(|found| found.check).unwrap_or_default();
-        let (resume, journal) = Resume::find(store, queue.max_offset(), queue.min_offset())?;
+        let (resume, journal) = Resume::find(store, queue)?;
         let hold = store.log_reader(first_from(queue, resume.floor).unwrap_or(u64::MAX));
         Ok(Self {
             index: Index::new(resume.mark.through, resume.floor),
@@ -68,6 +70,7 @@ impl State {
             journal,
             file,
             check,
+            is_stale: false,
             saved_ms: i64::MIN,
             apache_is_there: true,
             hold,
@@ -83,6 +86,24 @@ impl State {
     /// Whether messages from before the start are still to be taken in; nothing may be delivered until then.
     pub(super) fn is_resuming(&self) -> bool {
         self.resume.is_some()
+    }
+
+    /// Another broker is the master: what is known here may be wrong when that ends, and no log file is kept for it.
+    pub(super) fn leave(&mut self) {
+        if !self.is_stale {
+            self.is_stale = true;
+            self.hold.seek(u64::MAX);
+        }
+    }
+
+    /// This broker is the master. If it was not, everything is found out anew.
+    pub(super) fn enter(&mut self, store: &Store, queue: &Queue, metrics: &Metrics) -> Result<(), FileError> {
+        if self.is_stale {
+            *self = Self::open(store, queue)?;
+            metrics.forget();
+            metrics.frontier.store(self.index.frontier(), Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Takes in, in bounded steps, what there was at some moment. That moment when it is all in: then no recall that came
@@ -191,13 +212,9 @@ impl State {
         deletions.iter_mut().find(hit).map(|deletion| deletion.was_used = true).is_some()
     }
 
-    /// As [`is_deleted`](Self::is_deleted), for who only asks.
-    pub(super) fn is_recalled(&self, store: &Store, queue: &Queue, timed: &Timed<'_>) -> bool {
-        let deletions = self.deletions.get(&timed.deletion_hash());
-        deletions
-            .into_iter()
-            .flatten()
-            .any(|deletion| peek(store, queue, deletion.at, |other| timed.is_deleted_by(other)).unwrap_or(false))
+    /// Places of messages that may delete this one.
+    pub(super) fn deletions_of(&self, timed: &Timed<'_>) -> SmallVec<[i64; 1]> {
+        self.deletions.get(&timed.deletion_hash()).into_iter().flatten().map(|deletion| deletion.at).collect()
     }
 
     /// A message that deletes others has done so, or never will. Whether it has.
@@ -232,7 +249,7 @@ impl State {
             self.saved_ms = now_ms;
             metrics.sample(now_ms);
             self.move_hold(store, queue);
-            self.save_check(store, line, now_ms)?;
+            self.save_check(store, line, metrics, now_ms)?;
             metrics.save()
         });
         if let Err(error) = saved {
@@ -252,9 +269,10 @@ impl State {
         self.journal.write(line, store.watermarks().flushed)
     }
 
-    fn save_check(&mut self, store: &Store, line: Line, now_ms: i64) -> Result<(), FileError> {
+    fn save_check(&mut self, store: &Store, line: Line, metrics: &Metrics, now_ms: i64) -> Result<(), FileError> {
         let read_ms = line.mark.through.due_ms.min(now_ms).max(0);
-        self.write_check(read_ms - read_ms % 1000, 0, line.floor, now_ms, false)?;
+        let check = self.next_check(read_ms - read_ms % 1000, 0, line.floor, now_ms);
+        self.write_check(check, metrics, false)?;
         if self.apache_is_there {
             handover::remove(store)?; // not before journal and check say where the run goes on without them
             self.apache_is_there = false;
@@ -262,24 +280,18 @@ impl State {
         Ok(())
     }
 
-    fn write_check(
-        &mut self,
-        read_ms: i64,
-        log_position: i64,
-        queue_offset: i64,
-        now_ms: i64,
-        durable: bool,
-    ) -> Result<(), FileError> {
-        let before = self.check;
-        if (read_ms, log_position, queue_offset) == (before.read_ms, before.log_position, before.queue_offset)
-            && !self.apache_is_there
-        {
+    fn next_check(&self, read_ms: i64, log_position: i64, queue_offset: i64, now_ms: i64) -> Check {
+        let counter = self.check.counter.wrapping_add(1);
+        Check { read_ms, log_position, queue_offset, changed_ms: now_ms, counter }
+    }
+
+    fn write_check(&mut self, check: Check, metrics: &Metrics, durable: bool) -> Result<(), FileError> {
+        if check.says_the_same_as(&self.check) && !self.apache_is_there {
             return Ok(());
         }
-        let check =
-            Check { read_ms, log_position, queue_offset, changed_ms: now_ms, counter: before.counter.wrapping_add(1) };
         self.file.write(&check, durable)?;
         self.check = check;
+        *metrics.check.lock() = check;
         Ok(())
     }
 
@@ -321,7 +333,7 @@ impl State {
     /// See [`Timers::close`].
     pub(super) fn close(&mut self, core: &Core, timers: &Timers) -> Result<(), FileError> {
         let (store, queue) = (&core.store, &*timers.queue);
-        if !self.is_settled || self.index.frontier() == 0 {
+        if self.is_stale || !self.is_settled || self.index.frontier() == 0 {
             return Ok(()); // the files say as before where to go on
         }
         let now_ms = core.clock.now_ms();
@@ -334,7 +346,8 @@ impl State {
         self.apache_is_there = true;
         if self.index.len() == 0 {
             let read_ms = line.mark.through.due_ms.min(now_ms).max(0);
-            return self.write_check(read_ms - read_ms % 1000, 0, self.index.frontier(), now_ms, true);
+            let check = self.next_check(read_ms - read_ms % 1000, 0, self.index.frontier(), now_ms);
+            return self.write_check(check, &timers.metrics, true);
         }
         let mut pending: Vec<_> = self.index.pending().collect();
         pending.sort_unstable_by_key(|key| key.at);
@@ -346,7 +359,8 @@ impl State {
         };
         let units = pending.into_iter().filter_map(|key| unit(store, queue, key));
         let written = handover::write(store, shape, now_ms, units)?;
-        self.write_check(written.first_ms, written.log_position, self.index.frontier(), now_ms, true)
+        let check = self.next_check(written.first_ms, written.log_position, self.index.frontier(), now_ms);
+        self.write_check(check, &timers.metrics, true)
     }
 }
 
@@ -366,7 +380,7 @@ fn unit(store: &Store, queue: &Queue, key: Key) -> Option<Unit> {
 }
 
 /// Log offset of the first message at this place of the queue or behind it.
-fn first_from(queue: &Queue, at: i64) -> Option<u64> {
+pub(super) fn first_from(queue: &Queue, at: i64) -> Option<u64> {
     queue.entries(at.max(queue.min_offset())).next().map(|first| first.entry.physical_offset)
 }
 

@@ -41,4 +41,5 @@ pub(super) const KEYS: &[Key] = &[
     key("shutdownTimeoutMillis", Int, Fixed("5000")),
     key("statsItemsMax", Int, Fixed("10000")),
     key("subscriptionGroupsMax", Int, Fixed("100000")),
+    key("timerPendingMax", Int, Fixed("10000000")),
 ];

@@ -57,13 +57,18 @@ pub(crate) fn recall(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) 
     })
 }
 
-/// Takes messages back by business key (540,060).
-pub(crate) fn recall_by_key(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+/// Takes messages back for an operator (540,060).
+pub(crate) fn recall_at_desk(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     let from = request.connection.peer();
-    serve_blocking(core, request, out, move |core, asked| list::recall_by_key(core, asked, from))
+    serve_blocking(core, request, out, move |core, asked| list::recall(core, asked, from))
 }
 
 /// The timers that are due first (540,061).
 pub(crate) fn list(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     serve_blocking(core, request, out, |core, asked| list::list(core, asked))
+}
+
+/// One timer (540,062).
+pub(crate) fn show(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    serve_blocking(core, request, out, |core, asked| list::show(core, asked))
 }

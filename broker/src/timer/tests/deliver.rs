@@ -64,7 +64,8 @@ async fn thread_2289_a_time_beyond_the_limit_is_refused_and_the_limit_can_be_for
     assert_eq!(send(&broker, &peer, &[("TIMER_DELAY_MS", &limit.to_string())]).await.code, 0);
     let refused = send(&broker, &peer, &[("TIMER_DELAY_MS", &(limit + 1).to_string())]).await;
     assert_eq!(refused.code, 13);
-    assert!(refused.remark.unwrap().contains("259200000ms"));
+    let remark = refused.remark.unwrap();
+    assert!(remark.contains("259200000ms") && remark.contains("TIMER_DELAY_MS is \"259200001\""), "{remark}");
     broker.core.config.apply("timerMaxDelaySec=3456000").unwrap();
     assert_eq!(send(&broker, &peer, &[("TIMER_DELAY_SEC", "3456000")]).await.code, 0);
     step(&broker);
@@ -82,7 +83,9 @@ async fn thread_2289_a_time_beyond_the_limit_is_refused_and_the_limit_can_be_for
 async fn a_wish_that_is_no_number_is_refused_and_nothing_is_stored() {
     let (broker, peer) = broker();
     for name in ["TIMER_DELAY_SEC", "TIMER_DELAY_MS", "TIMER_DELIVER_MS"] {
-        assert_eq!(send(&broker, &peer, &[(name, "soon")]).await.code, 13);
+        let refused = send(&broker, &peer, &[(name, "soon")]).await;
+        let remark = refused.remark.unwrap();
+        assert!(refused.code == 13 && remark.contains(&format!("{name} is \"soon\"")), "{remark}");
     }
     assert_eq!((delivered(&broker), waiting(&broker).len()), (0, 0));
     assert_eq!(send(&broker, &peer, &[("TIMER_DELAY_SEC", &i64::MAX.to_string())]).await.code, 13);
@@ -244,4 +247,82 @@ async fn a_transactional_message_whose_time_has_passed_is_visible_at_its_commit(
     broker.advance(2 * SECOND);
     assert_eq!(broker.call(&peer, commit(offset)).await.code, 0);
     assert_eq!((delivered(&broker), waiting(&broker).len()), (1, 0));
+}
+
+#[tokio::test]
+async fn thread_6356_beyond_the_range_of_apache_s_wheel_a_timer_comes_at_its_millisecond_and_once() {
+    let (broker, peer) = broker();
+    broker.core.config.apply("timerMaxDelaySec=3456000").unwrap();
+    let day = 24 * 3_600_000_i64;
+    let wheel = 7 * day; // seconds of seven days are what the wheel has slots for
+    for (key, delay) in [("a", wheel - 1), ("b", wheel), ("c", 2 * wheel + 1), ("d", 40 * day)] {
+        timed(&broker, &peer, key, delay).await;
+    }
+    let mut broker = broker;
+    for (n, delay) in [wheel - 1, wheel, 2 * wheel + 1, 40 * day].into_iter().enumerate() {
+        let left = START_MS + delay - broker.core.clock.now_ms();
+        broker.advance(Duration::from_millis((left - 1).unsigned_abs()));
+        step(&broker);
+        assert_eq!(delivered(&broker), n);
+        broker.advance(MILLI);
+        step(&broker);
+        assert_eq!(delivered(&broker), n + 1);
+        broker = broker.crashed();
+    }
+}
+
+#[tokio::test]
+async fn thread_1540_a_delayed_transaction_leaves_the_half_topic_once_and_is_not_checked_again() {
+    let (broker, peer) = broker();
+    for wish in [("TIMER_DELAY_SEC", "2"), ("DELAY", "1")] {
+        let half = [("TRAN_MSG", "true"), ("PGROUP", "shop"), ("UNIQ_KEY", "FD01"), wish];
+        assert_eq!(send(&broker, &peer, &half).await.code, 0);
+    }
+    let halves = records(&broker, HALF_TOPIC, 0);
+    assert_eq!((halves.len(), waiting(&broker).len(), records(&broker, "SCHEDULE_TOPIC_XXXX", 0).len()), (2, 0, 0));
+    for (queue_offset, half) in halves.iter().enumerate() {
+        let offset = RecordView::parse(half).unwrap().physical_offset();
+        let commit = commit(offset).with_field("tranStateTableOffset", queue_offset);
+        assert_eq!(broker.call(&peer, commit).await.code, 0);
+    }
+    assert!(broker.core.transactions.unresolved(None, 10).is_empty());
+    broker.advance(10 * SECOND);
+    step(&broker);
+    assert_eq!((delivered(&broker), records(&broker, HALF_TOPIC, 0).len()), (1, 2));
+}
+
+#[tokio::test]
+async fn rabbitmq_178_a_timer_is_confirmed_like_any_message_and_only_when_it_is_in_the_log() {
+    let (broker, peer) = broker();
+    let answer = send(&broker, &peer, &[("UNIQ_KEY", "FD01"), ("TIMER_DELAY_MS", "5000")]).await;
+    let receipt = answer.response_header::<SendReceipt<'_>>().unwrap();
+    assert_eq!((answer.code, receipt.queue_id, receipt.queue_offset), (0, 1, 0));
+    let id = receipt.message_id.to_owned();
+    let stored = waiting(&broker);
+    let stored = RecordView::parse(&stored[0]).unwrap();
+    assert!(id.ends_with(&format!("{:016X}", stored.physical_offset())), "{id}");
+    broker.core.store.set_permit(tenonmq_storage::Permit { role: tenonmq_storage::Role::Slave, epoch: 1 });
+    assert_ne!(send(&broker, &peer, &[("TIMER_DELAY_MS", "5000")]).await.code, 0);
+    assert_eq!(waiting(&broker).len(), 1);
+}
+
+#[tokio::test]
+async fn more_timers_than_may_wait_are_refused_and_taking_back_goes_on() {
+    let (broker, peer) = broker();
+    broker.core.config.apply("timerPendingMax=2").unwrap();
+    let handle = timed(&broker, &peer, "FD01", 1_000).await;
+    timed(&broker, &peer, "FD02", 2_000).await;
+    let refused = send(&broker, &peer, &[("TIMER_DELAY_MS", "1000")]).await;
+    assert!(refused.code == 1 && refused.remark.unwrap().contains("timerPendingMax"));
+    let asked = tenonmq_protocol::header::RecallMessage {
+        producer_group: None,
+        topic: "orders",
+        recall_handle: &handle,
+        broker_name: None,
+    };
+    assert_eq!(broker.ask(&peer, &asked).await.code, 0);
+    broker.advance(3 * SECOND);
+    step(&broker);
+    timed(&broker, &peer, "FD03", 1_000).await;
+    assert_eq!(keys(&broker), ["FD02"]);
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 use proptest::prelude::*;
-use tenonmq_protocol::header::RecallMessage;
+use tenonmq_protocol::{header::RecallMessage, message::LogItem};
 
 use super::*;
 
@@ -16,11 +16,19 @@ enum Act {
     Recall(prop::sample::Index),
     Advance(u16),
     Turn,
-    /// Part of a turn: some batches are appended, and the journal does not learn of them.
-    CrashInTurn,
     Crash,
     Restart,
+    /// The oldest are put back into the topic.
     CarryOn,
+    /// A turn, or carrying on, of which only a part is there afterwards.
+    Torn {
+        carrying_on: bool,
+        /// After which record the log ends.
+        cut: prop::sample::Index,
+        /// The file was not written.
+        old_journal: bool,
+        old_check: bool,
+    },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -29,10 +37,12 @@ fn act() -> impl Strategy<Value = Act> {
         3 => any::<prop::sample::Index>().prop_map(Act::Recall),
         5 => (0..3_000_u16).prop_map(Act::Advance),
         5 => Just(Act::Turn),
-        2 => Just(Act::CrashInTurn),
         1 => Just(Act::Crash),
         1 => Just(Act::Restart),
         1 => Just(Act::CarryOn),
+        5 => (any::<bool>(), any::<prop::sample::Index>(), any::<bool>(), any::<bool>()).prop_map(
+            |(carrying_on, cut, old_journal, old_check)| Act::Torn { carrying_on, cut, old_journal, old_check }
+        ),
     ]
 }
 
@@ -74,15 +84,9 @@ async fn run(acts: Vec<Act>) {
                 step(&broker);
                 check(&broker, &model);
             }
-            Act::CrashInTurn => {
-                let path = broker.folder().join("tenonmq").join("timers");
-                let before = fs::read(&path).ok();
-                step(&broker);
-                broker = broker.crashed_after(|| {
-                    if let Some(before) = before {
-                        fs::write(path, before).unwrap();
-                    }
-                });
+            Act::Torn { carrying_on, cut, old_journal, old_check } => {
+                let work = if carrying_on { carry_on } else { |broker: &TestBroker| _ = step(broker) };
+                broker = torn(broker, work, cut, old_journal, old_check);
                 allow_recall(&broker);
             }
             Act::Crash => {
@@ -93,17 +97,55 @@ async fn run(acts: Vec<Act>) {
                 broker = broker.restarted();
                 allow_recall(&broker);
             }
-            Act::CarryOn => {
-                step(&broker);
-                let mut state = broker.core.timers.state.lock();
-                Scheduler::new(Arc::clone(&broker.core)).roll(&broker.core, &mut state, now_ms);
-            }
+            Act::CarryOn => carry_on(&broker),
         }
     }
     broker.advance(10 * SECOND);
     step(&broker);
     check(&broker, &model);
     assert_eq!(pending(&broker), 0);
+}
+
+fn carry_on(broker: &TestBroker) {
+    step(broker);
+    let now_ms = broker.core.clock.now_ms();
+    let mut state = broker.core.timers.state.lock();
+    Scheduler::new(Arc::clone(&broker.core)).roll(&broker.core, &mut state, now_ms);
+}
+
+/// Does `work`, and then the machine dies: what was appended is there up to some record only, and files may be old.
+fn torn(
+    broker: TestBroker,
+    work: impl FnOnce(&TestBroker),
+    cut: prop::sample::Index,
+    old_journal: bool,
+    old_check: bool,
+) -> TestBroker {
+    let path = |folder: &str, name: &str| broker.folder().join(folder).join(name);
+    let files = [(old_journal, path("tenonmq", "timers")), (old_check, path("config", "timercheck"))];
+    let before: Vec<_> = files.map(|(is_old, path)| (is_old, fs::read(&path).ok(), path)).into();
+    let store = &broker.core.store;
+    let mut reader = store.log_reader(store.watermarks().appended);
+    let mut ends = vec![reader.position()];
+    work(&broker);
+    while let Some(bytes) = reader.next(usize::MAX) {
+        let start = reader.position() - bytes.len() as u64;
+        let mut at = 0;
+        while let Ok(LogItem::Record(record)) = LogItem::parse(&bytes[at..]) {
+            at += record.len();
+            ends.push(start + at as u64);
+        }
+    }
+    drop(reader);
+    broker.core.store.cut(ends[cut.index(ends.len())]).unwrap();
+    broker.crashed_after(|| {
+        for (_, before, path) in before.into_iter().filter(|(is_old, ..)| *is_old) {
+            match before {
+                Some(before) => fs::write(path, before).unwrap(),
+                None => _ = fs::remove_file(path),
+            }
+        }
+    })
 }
 
 /// Everything that is due was delivered once, unless it was recalled; and nothing else.

@@ -128,3 +128,40 @@ fn step_refused(broker: &TestBroker) {
     let next = scheduler.deliver(&broker.core, &mut state, now_ms, &mut 0);
     assert_eq!(next, Next::At(now_ms + 100));
 }
+
+#[tokio::test]
+async fn what_another_master_did_meanwhile_is_known_when_this_broker_is_the_master_again() {
+    let (broker, peer) = broker();
+    timed(&broker, &peer, "FD01", 1_000).await;
+    let end = broker.core.store.watermarks().appended;
+    timed(&broker, &peer, "FD02", 1_000).await;
+    step(&broker);
+    assert_eq!(pending(&broker), 2);
+    broker.core.store.set_permit(Permit { role: Role::Slave, epoch: 1 });
+    step(&broker);
+    broker.core.store.cut(end).unwrap(); // the other one never had it
+    broker.core.store.set_permit(Permit { role: Role::Master, epoch: 2 });
+    step(&broker);
+    assert_eq!(pending(&broker), 1);
+    assert_eq!(broker.core.timers.counts().timing_count["orders"].count, 1);
+    timed(&broker, &peer, "FD03", 1_000).await;
+    broker.advance(SECOND);
+    step(&broker);
+    assert_eq!(keys(&broker), ["FD01", "FD03"]);
+}
+
+#[tokio::test]
+async fn the_precision_is_one_of_apache_s_four_steps() {
+    for (configured, out) in
+        [("1000", 1_000), ("999", 1_500), ("200", 1_600), ("150", 1_700), ("1", 1_700), ("5000", 1_000)]
+    {
+        let broker = TestBroker::with(&[("timerPrecisionMs", configured)]);
+        broker.topic("orders", 2);
+        let peer = Peer::new(1);
+        send(&broker, &peer, &[("TIMER_DELAY_MS", "1789")]).await;
+        let stored = waiting(&broker);
+        let stored = RecordView::parse(&stored[0]).unwrap();
+        assert_eq!(property(&stored, "TIMER_OUT_MS"), Some(&*(START_MS + out).to_string()), "{configured}");
+        assert_eq!(step(&broker), Next::At(START_MS + 1_789));
+    }
+}

@@ -1,7 +1,7 @@
 //! Taking timers back.
 
 use tenonmq_protocol::{
-    body::timer_desk::{ListTimers, RecallTimers},
+    body::timer_desk::{ListTimers, RecallTimers, ShowTimer},
     header::{RecallHandle, RecallMessage, RecallResult},
 };
 
@@ -136,9 +136,9 @@ async fn what_waits_is_listed_in_the_order_of_its_times_and_taken_back_by_busine
     };
     assert_eq!(listed(&list.timers), ["FD04", "FD03", "FD02"], "what was recalled is not shown");
     assert_eq!((list.timers[0].due_ms, list.timers[0].topic.as_str()), (START_MS + 6_000, "orders"));
-    let nothing = ListTimers { topic: Some("other".into()), max: None };
+    let nothing = ListTimers { topic: Some("other".into()), ..ListTimers::default() };
     assert!(broker.desk(&peer, &nothing).await.unwrap().timers.is_empty());
-    let mut asked = RecallTimers { topic: "orders".into(), key: "o-2".into(), dry_run: true };
+    let mut asked = RecallTimers { topic: "orders".into(), key: "o-2".into(), dry_run: true, handle: None };
     let would = broker.desk(&peer, &asked).await.unwrap().recalled;
     assert_eq!(listed(&would), ["FD03", "FD02"]);
     asked.dry_run = false;
@@ -150,4 +150,44 @@ async fn what_waits_is_listed_in_the_order_of_its_times_and_taken_back_by_busine
     asked.key = String::new();
     let (code, remark) = broker.desk(&peer, &asked).await.unwrap_err();
     assert!(code == 29 && remark.contains("key"), "{remark}");
+}
+
+#[tokio::test]
+async fn one_timer_is_shown_whole_and_taken_back_by_its_handle_at_the_desk_whatever_is_configured() {
+    let (broker, peer) = broker();
+    broker.core.config.apply("recallMessageEnable=false").unwrap();
+    let taken = timed(&broker, &peer, "FD01", 5_000).await;
+    timed(&broker, &peer, "FD02", 5_000).await;
+    let shown = broker.desk(&peer, &ShowTimer { queue_offset: 0 }).await.unwrap();
+    assert_eq!((shown.recall_handle.as_ref(), shown.recalled, shown.takes_back.as_ref()), (Some(&taken), false, None));
+    assert_eq!((shown.timer.due_ms, shown.body_length, shown.queue_id), (START_MS + 5_000, 8, 1));
+    assert_eq!(shown.properties["TIMER_DELAY_MS"], "5000");
+    let asked = RecallTimers { handle: Some(taken), ..RecallTimers::default() };
+    let answer = broker.desk(&peer, &asked).await.unwrap();
+    assert_eq!(answer.recalled, [shown.timer]);
+    assert!(broker.desk(&peer, &ShowTimer { queue_offset: 0 }).await.unwrap().recalled);
+    let deletion = broker.desk(&peer, &ShowTimer { queue_offset: 2 }).await.unwrap();
+    assert_eq!(deletion.takes_back.as_deref(), Some("orders+FD01"));
+    broker.advance(10 * SECOND);
+    step(&broker);
+    assert_eq!(keys(&broker), ["FD02"]);
+    for queue_offset in [0, 3, -1, i64::MAX] {
+        let (code, remark) = broker.desk(&peer, &ShowTimer { queue_offset }).await.unwrap_err();
+        assert!(code == 22 && remark.contains("queueOffset"), "{remark}");
+    }
+    let asked = RecallTimers { handle: Some("nonsense".into()), ..RecallTimers::default() };
+    let (code, remark) = broker.desk(&peer, &asked).await.unwrap_err();
+    assert!(code == 604 && remark.contains("handle"), "{remark}");
+}
+
+#[tokio::test]
+async fn what_is_due_already_is_not_said_to_be_taken_back() {
+    let (broker, peer) = broker();
+    timed(&broker, &peer, "FD01", 1_000).await;
+    broker.advance(SECOND);
+    let asked = RecallTimers { topic: "orders".into(), key: "FD01".into(), ..RecallTimers::default() };
+    let answer = broker.desk(&peer, &asked).await.unwrap();
+    assert_eq!((answer.recalled.len(), answer.too_late.len()), (0, 1));
+    step(&broker);
+    assert_eq!(keys(&broker), ["FD01"]);
 }
