@@ -35,7 +35,6 @@ pub(super) struct Journal {
     path: PathBuf,
     file: Option<File>,
     lines: u64,
-    was_there: bool,
     last: Option<Line>,
     /// A line that lies before everything that a crash of the machine can take from the log.
     safe: Option<Line>,
@@ -58,23 +57,13 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(FileError::of("read", path)(error)),
         };
-        let lines = bytes.chunks_exact(LINE).map_while(decode);
-        let last = lines.filter(|line| line.log_end <= log_end).last();
-        let journal = Self {
-            path: path.to_owned(),
-            file: None,
-            lines: 0,
-            was_there: !bytes.is_empty(),
-            last: None,
-            safe: last,
-            candidate: None,
-        };
+        let lines: Vec<Line> = bytes.chunks_exact(LINE).map_while(decode).collect();
+        let last = lines.iter().rfind(|line| line.log_end <= log_end).copied();
+        if lines.iter().any(|line| line.log_end > log_end) {
+            replace(path, last.as_slice())?; // before the log grows so far again
+        }
+        let journal = Self { path: path.to_owned(), file: None, lines: 0, last: None, safe: last, candidate: None };
         Ok((journal, last))
-    }
-
-    /// Whether an earlier run has left the file, even if none of its lines counts.
-    pub(super) fn was_there(&self) -> bool {
-        self.was_there
     }
 
     /// The last line that was written by this process.
@@ -119,19 +108,33 @@ impl Journal {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).map_err(FileError::of("create", folder))?;
         }
-        let new = self.path.with_extension("tmp");
-        let written = self.safe.iter().chain([&line]).flat_map(encode).collect::<Vec<u8>>();
-        let create = || {
-            let mut file = File::create(&new)?;
-            file.write_all(&written)?;
-            file.sync_data()?;
-            std::fs::rename(&new, &self.path)?;
-            OpenOptions::new().append(true).open(&self.path)
-        };
-        self.file = Some(create().map_err(FileError::of("write", &self.path))?);
-        self.lines = written.len() as u64 / LINE as u64;
+        let lines: Vec<Line> = self.safe.into_iter().chain([line]).collect();
+        self.file = Some(replace(&self.path, &lines)?);
+        self.lines = lines.len() as u64;
         Ok(())
     }
+
+    /// Forgets everything: the log may be cut and grow again by what another broker writes.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn clear(&mut self) -> Result<(), FileError> {
+        (self.last, self.safe, self.candidate, self.file) = (None, None, None, None);
+        if self.path.exists() { replace(&self.path, &[]).map(drop) } else { Ok(()) }
+    }
+}
+
+/// A new file with these lines, durable, in place of the old one.
+fn replace(path: &Path, lines: &[Line]) -> Result<File, FileError> {
+    let new = path.with_extension("tmp");
+    let create = || {
+        let mut file = File::create(&new)?;
+        file.write_all(&lines.iter().flat_map(encode).collect::<Vec<u8>>())?;
+        file.sync_data()?;
+        std::fs::rename(&new, path)?;
+        OpenOptions::new().append(true).open(path)
+    };
+    create().map_err(FileError::of("write", path))
 }
 
 fn encode(line: &Line) -> [u8; LINE] {
@@ -207,6 +210,7 @@ mod tests {
         journal.write(line(9), 0).unwrap();
         let (mut journal, found) = Journal::at(&path, 300).unwrap();
         assert_eq!(found, Some(line(2)));
+        assert_eq!(reopened(&path, 5_000), Some(line(2)), "although nothing was written yet");
         journal.write(line(3), 0).unwrap();
         assert_eq!(reopened(&path, 5_000), Some(line(3)));
     }
@@ -219,7 +223,7 @@ mod tests {
         journal.write(line(1), 0).unwrap();
         (2..30_000).for_each(|n| journal.write(line(n), 150).unwrap());
         assert!(std::fs::metadata(&path).unwrap().len() < 2 * LINES * LINE as u64);
-        assert_eq!(reopened(&path, 150), Some(line(1)));
         assert_eq!(reopened(&path, u64::MAX >> 1), Some(line(29_999)));
+        assert_eq!(reopened(&path, 150), Some(line(1)));
     }
 }

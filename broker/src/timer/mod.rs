@@ -208,6 +208,14 @@ impl Timers {
         self.metrics.body()
     }
 
+    /// Writes how many timers wait, by real topic, if that has changed. Blocking.
+    ///
+    /// # Errors
+    /// The file cannot be written; the next call tries again.
+    pub fn save_counts(&self) -> Result<(), FileError> {
+        self.metrics.save()
+    }
+
     /// How far Apache would be with what `timercheck` says now (60).
     pub fn check_point(&self) -> [u8; 56] {
         self.metrics.check.lock().encode()

@@ -4,8 +4,8 @@
 //! | --- | --- | --- |
 //! | yes | yes, or there is none | the journal's mark; deliveries behind it are looked for in the log |
 //! | yes | no | Apache was here since: what its `timercheck` says, from the journal's floor on |
-//! | no, but it is there | yes, or there is none | the log lost all of which the journal speaks: deliveries are looked for from the first timer message on |
-//! | no | no, or there is no journal | what `timercheck` says, from the start of the queue; without one, as above |
+//! | no | yes, or there is none | deliveries are looked for in the log, from the first timer message on |
+//! | no | no | what Apache's `timercheck` says, from the start of the queue |
 //!
 //! Apache's wheel and log are not read: they follow from the queue. A message that Apache put back into the queue
 //! (`TIMER_ROLL_TIMES`) is told from the copy that it replaces by what both have in common.
@@ -61,7 +61,7 @@ impl Resume {
                 resume.mark = line.mark;
                 resume.look_for_deliveries(store, line.log_end);
             }
-            (None, found) if found.is_none_or(|found| found.is_ours && journal.was_there()) => {
+            (None, found) if found.is_none_or(|found| found.is_ours) => {
                 if let Some(first) = first_from(queue, min) {
                     resume.look_for_deliveries(store, first);
                 }

@@ -74,14 +74,12 @@ impl Scheduler {
         let is_master = store.permit().role == Role::Master;
         self.is_blocked = !is_master || !rules.timers || rules.stop_timer_enqueue;
         let mut state = timers.state.lock();
-        if !is_master {
-            state.leave();
+        let is_here = is_master && rules.timers;
+        let turned = if is_here { state.enter(store, &timers.queue, &timers.metrics) } else { state.leave(!is_master) };
+        if let Err(error) = &turned {
+            tracing::error!(%error, cause = %error.source, "timers cannot follow the role of this broker; trying again");
         }
-        if !is_master || !rules.timers {
-            return Next::At(now_ms + LOOK_MS);
-        }
-        if let Err(error) = state.enter(store, &timers.queue, &timers.metrics) {
-            tracing::error!(%error, cause = %error.source, "timers cannot go on; trying again");
+        if !is_here || turned.is_err() {
             return Next::At(now_ms + LOOK_MS);
         }
         let now_ms = if rules.stop_timer_enqueue {
@@ -148,7 +146,6 @@ impl Scheduler {
                 break;
             }
         }
-        state.rolled(store);
         tracing::info!(count = keys.len(), "pending timer messages were carried on, their log file is due to go");
         keys.len()
     }
@@ -263,7 +260,30 @@ impl Prepared<'_> {
 }
 
 /// Delivers what falls due until `stop`. What is saved last is for the caller: [`Timers::close`](super::Timers::close).
-pub async fn keep_firing(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+pub async fn keep_firing(core: Arc<Core>, stop: watch::Receiver<bool>) {
+    tokio::join!(keep_delivering(core.clone(), stop.clone()), keep_counts(core, stop));
+}
+
+/// Saves the counts once a second, aside: that waits for the disk, and deliveries do not.
+async fn keep_counts(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        let next = core.clock.now_ms() + LOOK_MS;
+        tokio::select! {
+            () = core.clock.sleep_until(next) => {}
+            () = stopped(&mut stop) => {}
+        }
+        let saving = core.clone();
+        match spawn_blocking(move || saving.timers.save_counts()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, cause = %error.source, "how many timers wait is not saved; trying again");
+            }
+            Err(error) => tracing::error!(%error, "saving how many timers wait ended early; trying again"),
+        }
+    }
+}
+
+async fn keep_delivering(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
     let mut scheduler = Scheduler::new(core.clone());
     while !*stop.borrow() {
         core.timers.awakes();

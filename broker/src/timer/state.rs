@@ -24,6 +24,8 @@ use crate::core::Core;
 const TAKE_IN: usize = 4096;
 /// Time between two savings for Apache, in milliseconds (`timerFlushIntervalMs`).
 const SAVE_MS: i64 = 1000;
+/// Least time between two lines of the journal, in milliseconds: what is delivered between them is found in the log.
+const LINE_MS: i64 = 100;
 
 /// A message that deletes others, at a place of the queue.
 #[derive(Clone, Copy)]
@@ -43,15 +45,17 @@ pub(super) struct State {
     journal: Journal,
     file: CheckFile,
     check: Check,
-    /// The log may have changed without us: another broker is, or was, the master.
+    /// The log goes on without us; and: another broker writes it.
     is_stale: bool,
+    is_others: bool,
     saved_ms: i64,
+    line_ms: i64,
     /// Apache's wheel and log may be there.
     apache_is_there: bool,
     /// Keeps the log files of pending timers.
     hold: LogReader,
-    /// End of the log behind the last message that was put back.
-    rolled_until: u64,
+    /// Where `hold` goes when the log is on disk up to the first offset: copies that are not do not free their origin.
+    hold_next: Option<(u64, u64)>,
     /// End of the queue up to which everything is taken in before the next deliveries, and when that was decided.
     goal: Option<(i64, i64)>,
 }
@@ -61,7 +65,8 @@ impl State {
         let file = CheckFile::new(store);
         let check = file.read()?.map(|found| found.check).unwrap_or_default();
         let (resume, journal) = Resume::find(store, queue)?;
-        let hold = store.log_reader(first_from(queue, resume.floor).unwrap_or(u64::MAX));
+        let end = store.watermarks().appended;
+        let hold = store.log_reader(first_from(queue, resume.floor).unwrap_or(end));
         Ok(Self {
             index: Index::new(resume.mark.through, resume.floor),
             deletions: FxHashMap::default(),
@@ -71,10 +76,12 @@ impl State {
             file,
             check,
             is_stale: false,
+            is_others: false,
             saved_ms: i64::MIN,
+            line_ms: i64::MIN,
             apache_is_there: true,
             hold,
-            rolled_until: 0,
+            hold_next: None,
             goal: None,
         })
     }
@@ -88,15 +95,21 @@ impl State {
         self.resume.is_some()
     }
 
-    /// Another broker is the master: what is known here may be wrong when that ends, and no log file is kept for it.
-    pub(super) fn leave(&mut self) {
+    /// Another broker is the master, or timers are switched off: what is known here may be wrong when that ends, and no
+    /// log file is kept for it.
+    pub(super) fn leave(&mut self, others_write: bool) -> Result<(), FileError> {
+        if others_write && !self.is_others {
+            self.journal.clear()?;
+            self.is_others = true;
+        }
         if !self.is_stale {
             self.is_stale = true;
             self.hold.seek(u64::MAX);
         }
+        Ok(())
     }
 
-    /// This broker is the master. If it was not, everything is found out anew.
+    /// This broker is the master and delivers. If it did not before, everything is found out anew.
     pub(super) fn enter(&mut self, store: &Store, queue: &Queue, metrics: &Metrics) -> Result<(), FileError> {
         if self.is_stale {
             *self = Self::open(store, queue)?;
@@ -237,11 +250,14 @@ impl State {
 
     /// Writes what was done, if it can be told, and for Apache once a second.
     pub(super) fn save(&mut self, store: &Store, queue: &Queue, metrics: &Metrics, delivered: bool, now_ms: i64) {
-        let is_time = now_ms.saturating_sub(self.saved_ms) >= SAVE_MS || now_ms < self.saved_ms;
-        if !self.is_settled || !(delivered || is_time) || self.index.frontier() == 0 {
+        let is_past = |since_ms: i64, least_ms: i64| now_ms.saturating_sub(since_ms) >= least_ms || now_ms < since_ms;
+        let is_time = is_past(self.saved_ms, SAVE_MS);
+        let is_wanted = is_time || (delivered && is_past(self.line_ms, LINE_MS));
+        if !self.is_settled || !is_wanted || self.index.frontier() == 0 {
             return;
         }
         let Some(line) = self.line(store) else { return };
+        self.line_ms = now_ms;
         let saved = self.save_line(store, line).and_then(|()| {
             if !is_time {
                 return Ok(());
@@ -249,8 +265,7 @@ impl State {
             self.saved_ms = now_ms;
             metrics.sample(now_ms);
             self.move_hold(store, queue);
-            self.save_check(store, line, metrics, now_ms)?;
-            metrics.save()
+            self.save_check(store, line, metrics, now_ms)
         });
         if let Err(error) = saved {
             tracing::error!(%error, cause = %error.source, "how far timers are is not saved; trying again");
@@ -298,20 +313,15 @@ impl State {
     /// Lets log files go that no pending timer needs.
     fn move_hold(&mut self, store: &Store, queue: &Queue) {
         let marks = store.watermarks(); // before the look into the queue: what comes next lies behind the end
-        if marks.flushed < self.rolled_until {
-            return; // the copies that were put back are not on disk
+        if let Some((until, first)) = self.hold_next {
+            if marks.flushed < until {
+                return;
+            }
+            self.hold.seek(first);
         }
         let oldest = self.oldest(store, queue);
-        if let Some(first) = first_from(queue, oldest) {
-            self.hold.seek(first);
-        } else if oldest >= queue.max_offset() {
-            self.hold.seek(marks.appended);
-        }
-    }
-
-    /// Timers were put back into their topic.
-    pub(super) fn rolled(&mut self, store: &Store) {
-        self.rolled_until = store.watermarks().appended;
+        let end = (oldest >= queue.max_offset()).then_some(marks.appended);
+        self.hold_next = first_from(queue, oldest).or(end).map(|first| (marks.appended, first));
     }
 
     /// Whether a log file cannot be removed because of the oldest pending timers.

@@ -41,6 +41,7 @@ async fn counters_tell_how_many_wait_and_for_which_topic() {
     broker.advance(SECOND);
     timed(&broker, &peer, "again", 2_000).await;
     step(&broker);
+    broker.core.timers.save_counts().unwrap();
     let saved = std::fs::read(broker.folder().join("config").join("timermetrics")).unwrap();
     assert_eq!(json::from_slice::<TimerMetrics>(&saved).unwrap().timing_count["orders"].count, 1);
 }
