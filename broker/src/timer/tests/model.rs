@@ -163,7 +163,7 @@ fn check(broker: &TestBroker, model: &BTreeMap<String, Expected>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_timer_is_delivered_once_and_in_time_whatever_happens(acts in prop::collection::vec(act(), 1..40)) {
