@@ -1,9 +1,10 @@
 //! Light queues (LMQ): a record may be in queues besides its own, which its property `INNER_MULTI_DISPATCH` names.
 //!
 //! A light queue is a topic with the prefix `%LMQ%`, one queue, 0, and no records of its own. A record's offset in each is
-//! assigned when it is appended and kept in `INNER_MULTI_QUEUE_OFFSET`, so recovery enters it where it was. Names that are
-//! none of light queues get no offset. Apache's rules, `LmqDispatch` and `MultiDispatchUtils`, with two differences: what
-//! a client claims about offsets is not believed, and dead letters are not in the light queues a second time.
+//! assigned when it is appended and kept in `INNER_MULTI_QUEUE_OFFSET`, so recovery enters it where it was. Apache's rules,
+//! `LmqDispatch` and `MultiDispatchUtils`, with three differences: what a client claims about offsets is not believed,
+//! dead letters are not in the light queues a second time, and names that are none of light queues are left out of the
+//! list. Apache keeps them without an offset, and its dispatch never gets past such a record.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub const PREFIX: &str = "%LMQ%";
 pub const QUEUE_ID: i32 = 0;
 /// Longest name, in bytes: that of a directory.
 const NAME_MAX: usize = 255;
-const SEPARATOR: char = ',';
+const SEPARATOR: &str = ",";
 /// Topics whose records wait, or were given up: they are in no light queue.
 const LEFT_OUT: [&str; 4] = ["%RETRY%", "%DLQ%", "TRANS_CHECK_MAX_TIME_TOPIC", PREFIX];
 const SYSTEM_PREFIX: &str = "rmq_sys_";
@@ -77,20 +78,20 @@ impl<'a> Assigner<'a> {
     /// The light queues of one record, and its properties with the offsets in them.
     pub(crate) fn assign(&mut self, record: &NewRecord<'_>) -> Result<(Vec<u8>, Places), AppendError> {
         let mut properties = Properties::parse(text(record));
-        let asked = properties.remove(names::INNER_MULTI_DISPATCH).unwrap_or_default();
+        let asked = properties.get(names::INNER_MULTI_DISPATCH).unwrap_or_default().to_owned();
         properties.remove(names::INNER_MULTI_QUEUE_OFFSET);
-        let (mut places, mut offsets) = (Places::new(), String::new());
-        for (n, name) in asked.split(SEPARATOR).enumerate() {
-            if n > 0 {
-                offsets.push(SEPARATOR);
-            }
-            if is_legal(name) {
-                let offset = self.offset(name, &mut places)?;
-                let _ = write!(offsets, "{offset}"); // a String takes everything
-            }
+        let mut places = Places::new();
+        for name in asked.split(SEPARATOR).filter(|name| is_legal(name)) {
+            self.place(name, &mut places)?;
         }
-        properties.set(names::INNER_MULTI_DISPATCH, asked);
         if !places.is_empty() {
+            let (mut queues, mut offsets) = (String::new(), String::new());
+            for (queue, offset) in &places {
+                let separator = if queues.is_empty() { "" } else { SEPARATOR };
+                let _ = write!(queues, "{separator}{}", queue.topic()); // a String takes everything
+                let _ = write!(offsets, "{separator}{offset}");
+            }
+            properties.set(names::INNER_MULTI_DISPATCH, queues);
             properties.set(names::INNER_MULTI_QUEUE_OFFSET, offsets);
         }
         let mut encoded = Vec::with_capacity(record.properties.len() + 64);
@@ -98,11 +99,11 @@ impl<'a> Assigner<'a> {
         Ok((encoded, places))
     }
 
-    /// The record's offset in the queue of that name; the same when the record names it twice.
-    fn offset(&mut self, name: &str, places: &mut Places) -> Result<i64, AppendError> {
+    /// Puts the record into the queue of that name, unless it is there already.
+    fn place(&mut self, name: &str, places: &mut Places) -> Result<(), AppendError> {
         let queue = self.table.light(name, self.limit).ok_or(AppendError::LightQueues { limit: self.limit })?;
-        if let Some((_, offset)) = places.iter().find(|(known, _)| Arc::ptr_eq(known, &queue)) {
-            return Ok(*offset);
+        if places.iter().any(|(known, _)| Arc::ptr_eq(known, &queue)) {
+            return Ok(());
         }
         let offset = match self.next.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &queue)) {
             Some((_, next)) => std::mem::replace(next, *next + 1),
@@ -113,7 +114,7 @@ impl<'a> Assigner<'a> {
             }
         };
         places.push((queue, offset));
-        Ok(offset)
+        Ok(())
     }
 }
 
