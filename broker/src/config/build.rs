@@ -278,6 +278,7 @@ fn pop(read: &Reader<'_>) -> Result<Pop> {
         retry_probability: read.number("popFromRetryProbability", 0..=100)?,
         revive_queues: read.number("reviveQueueNum", 1..=1_024)?,
         dead_letters: read.flag("popDeadLetterEnable")?,
+        ordered_skips_acked: read.flag("popOrderedSkipsAcknowledged")?,
         by_default: read.choice("defaultMessageRequestMode")? == "POP",
         default_share_queues: read.number("defaultPopShareQueueNum", -1..=i32::MAX)?,
         tells_retry_topic: read.flag("popResponseReturnActualRetryTopic")?,

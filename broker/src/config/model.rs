@@ -253,6 +253,9 @@ pub struct Pop {
     pub revive_queues: u32,
     /// `popDeadLetterEnable`, default false: what is not acknowledged after the group's last try goes to its dead letters.
     pub dead_letters: bool,
+    /// `popOrderedSkipsAcknowledged`, default false: when messages come again in order, those behind the first that were
+    /// acknowledged do not.
+    pub ordered_skips_acked: bool,
     /// `defaultMessageRequestMode`, default `PULL`: clients that let the broker divide queues pop, unless told otherwise.
     pub by_default: bool,
     /// `defaultPopShareQueueNum`, default −1.

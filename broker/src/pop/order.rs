@@ -1,8 +1,10 @@
 //! Popping in order: what one group holds of one queue, and when the queue is free again. No I/O, no clock.
 //!
 //! A queue is *blocked* while a message that was popped from it is neither acknowledged nor visible again. Only the same
-//! attempt may ask once more: its answer was lost, and it gets the same messages. A message that was acknowledged is not
-//! given again, although the group's offset may lie before it. Upstream: `ConsumerOrderInfoManager.OrderInfo`.
+//! attempt may ask once more: its answer was lost, and it gets the same messages. A queue goes on at its first message that is
+//! not acknowledged. What follows it comes again too, acknowledged or not: of two messages in order, the later one has the
+//! last word (upstream's `PopOrderlyIT` expects it). With `popOrderedSkipsAcknowledged` it does not. Upstream:
+//! `ConsumerOrderInfoManager.OrderInfo`.
 
 use std::collections::BTreeMap;
 
@@ -84,9 +86,10 @@ impl Order {
         own
     }
 
-    /// What the group holds after it popped once more, when `self` was what it held before.
-    pub fn again(&self, mut popped: Self) -> Self {
-        let acked = popped.offsets.iter().zip(0u32..).filter(|(offset, _)| self.is_acked(**offset));
+    /// What the group holds after it popped once more, when `self` was what it held before. With `skips_acked`, what was
+    /// acknowledged stays so.
+    pub fn again(&self, mut popped: Self, skips_acked: bool) -> Self {
+        let acked = popped.offsets.iter().zip(0u32..).filter(|(offset, _)| skips_acked && self.is_acked(**offset));
         popped.acked = acked.fold(0, |bits, (_, at)| bits | 1 << at);
         if self.attempt.is_some() && self.attempt == popped.attempt {
             popped.counts = self.counts.clone();
@@ -156,22 +159,24 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_was_acknowledged_stays_so_when_its_neighbours_come_again() {
+    fn a_message_that_was_acknowledged_stays_so_when_its_neighbours_come_again_if_that_is_wanted() {
         let mut first = popped(&[3, 4, 9], 1_000, "a");
         first.ack(9, 1_000);
-        let mut second = first.again(popped(&[3, 4, 9, 10], 2_000, "b"));
+        let all = first.again(popped(&[3, 4, 9, 10], 2_000, "b"), false);
+        assert_eq!(all.open().collect::<Vec<_>>(), [3, 4, 9, 10], "the later message has the last word");
+        let mut second = first.again(popped(&[3, 4, 9, 10], 2_000, "b"), true);
         assert_eq!(second.open().collect::<Vec<_>>(), [3, 4, 10]);
         assert_eq!(second.counts, BTreeMap::from([(3, 1), (4, 1)]));
         assert_eq!(second.least_count(), 0, "10 is new");
         assert_eq!(second.ack(3, 2_000), Acked::Next(4));
-        let third = second.again(popped(&[4, 9, 10], 3_000, "c"));
+        let third = second.again(popped(&[4, 9, 10], 3_000, "c"), true);
         assert_eq!((third.counts, third.acked), (BTreeMap::from([(4, 2), (10, 1)]), 0b10));
     }
 
     #[test]
     fn an_attempt_that_asks_again_does_not_count() {
         let first = popped(&[3], 1_000, "a");
-        let second = first.again(popped(&[3], 1_050, "a"));
+        let second = first.again(popped(&[3], 1_050, "a"), false);
         assert_eq!(second.counts, BTreeMap::new());
     }
 }

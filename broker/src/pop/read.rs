@@ -343,7 +343,7 @@ impl Reader<'_> {
             ..Order::default()
         };
         let order = match &state.order {
-            Some(before) => before.again(order),
+            Some(before) => before.again(order, core.config.load().pop.ordered_skips_acked),
             None => order,
         };
         let open: Offsets = order.open().collect();

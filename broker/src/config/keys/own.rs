@@ -29,6 +29,7 @@ pub(super) const KEYS: &[Key] = &[
     key("popDeadLetterEnable", Bool, Fixed("false")),
     key("popLeaseLogFileSize", Int, Fixed("16777216")),
     key("popLeasesMax", Int, Fixed("5000000")),
+    key("popOrderedSkipsAcknowledged", Bool, Fixed("false")),
     key("popQueuesMax", Int, Fixed("1000000")),
     key("queueLocksMax", Int, Fixed("1000000")),
     key("namesrvMaxBrokers", Int, Fixed("10000")),

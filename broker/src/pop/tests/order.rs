@@ -37,7 +37,7 @@ async fn the_same_attempt_gets_the_same_messages() {
 
 #[tokio::test]
 async fn what_was_not_done_in_time_comes_again_in_place_and_is_counted() {
-    let broker = TestBroker::with_messages(&[], &["a", "b", "c"]);
+    let broker = TestBroker::with_messages(&[("popOrderedSkipsAcknowledged", "true")], &["a", "b", "c"]);
     let (first, _) = pop(&broker, ordered("1")).await;
     broker.ack(&first[1]).await;
     broker.pass(INVISIBLE);
@@ -51,6 +51,22 @@ async fn what_was_not_done_in_time_comes_again_in_place_and_is_counted() {
         broker.ack(message).await;
     }
     assert_eq!(broker.offset(0), Some(3));
+}
+
+#[tokio::test]
+async fn a_queue_goes_on_at_the_first_message_that_is_not_done_and_what_follows_comes_after_it() {
+    let broker = TestBroker::with_messages(&[], &["a", "b", "c", "d"]);
+    let (first, _) = pop(&broker, PopMessage { max_count: 3, ..ordered("1") }).await;
+    broker.ack(&first[0]).await;
+    broker.ack(&first[2]).await;
+    broker.pass(INVISIBLE);
+    let (again, counts) = pop(&broker, ordered("2")).await;
+    assert_eq!(bodies(&again), ["b", "c", "d"], "c has the last word, as with Apache");
+    assert_eq!(counts.as_deref(), Some("0 qo0%1 1;0 qo0%2 1;0 0 0"));
+    for message in &again {
+        broker.ack(message).await;
+    }
+    assert_eq!(broker.offset(0), Some(4));
 }
 
 #[tokio::test]
@@ -76,7 +92,7 @@ async fn a_message_may_have_another_time_and_holds_its_queue_until_then() {
     broker.pass(Duration::from_millis(999));
     assert_eq!(pop(&broker, ordered("2")).await.0, []);
     broker.pass(Duration::from_millis(1));
-    assert_eq!(bodies(&pop(&broker, ordered("2")).await.0), ["a"]);
+    assert_eq!(bodies(&pop(&broker, ordered("2")).await.0), ["a", "b"]);
 }
 
 #[tokio::test]
