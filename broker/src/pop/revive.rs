@@ -110,15 +110,16 @@ fn take_record(core: &Core, record: &RecordView<'_>) -> Result<(), FileError> {
     let tags = find(record.properties_text(), property::TAGS).unwrap_or_default();
     let unreadable = |error: json::JsonError| {
         tracing::warn!(%error, tags, log_offset = record.physical_offset(), "a revive record cannot be read; passed over");
+        Ok(())
     };
     match tags {
         "ck" => match json::from_slice::<PopCheckPoint>(record.body()) {
             Ok(point) => open(core, &point),
-            Err(error) => Ok(unreadable(error)),
+            Err(error) => unreadable(error),
         },
         "ack" | "bAck" => match json::from_slice::<PopAck>(record.body()) {
             Ok(ack) => end(core, &ack),
-            Err(error) => Ok(unreadable(error)),
+            Err(error) => unreadable(error),
         },
         _ => Ok(()),
     }
