@@ -1,12 +1,22 @@
 //! `tenonmq admin subscription …`: what groups want.
 
-use tenonmq_protocol::body::{ListConflicts, SubscriptionConflicts, WantedExpression};
+use tenonmq_protocol::body::{
+    GroupSubscriptions, ListConflicts, ListSubscriptions, SubscriptionConflicts, WantedExpression,
+};
 
 use super::{Desk, Failure, table, time};
 
 /// Verbs of `subscription`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Subscription {
+    /// What groups with members want, by name
+    List {
+        /// Only this group
+        group: Option<String>,
+        /// Only groups whose names come after this one
+        #[arg(long)]
+        after: Option<String>,
+    },
     /// Groups whose members want different topics or expressions, which loses messages
     Conflicts {
         /// Only this group
@@ -17,12 +27,35 @@ pub(crate) enum Subscription {
 impl Subscription {
     pub(crate) async fn run(self, desk: &Desk) -> Result<(), Failure> {
         match self {
+            Self::List { group, after } => {
+                let answer = desk.ask(&ListSubscriptions { after, group }).await?;
+                desk.show(&answer, subscriptions_table)
+            }
             Self::Conflicts { group } => {
                 let answer = desk.ask(&ListConflicts { group }).await?;
                 desk.show(&answer, conflicts_table)
             }
         }
     }
+}
+
+fn subscriptions_table(found: &GroupSubscriptions) -> String {
+    let mut table = table(["group", "members", "topic", "type", "expression", "version", "remark"]);
+    for group in &found.groups {
+        let members = group.members.len().to_string();
+        for topic in &group.topics {
+            let remark = match &topic.reason {
+                Some(reason) => reason.as_str(),
+                None if group.in_conflict => "members disagree",
+                None => "",
+            };
+            let version = time(topic.version);
+            let (kind, expression) = (&topic.expression_type, &topic.expression);
+            table.add_row([&group.group, &members, &topic.topic, kind, expression, &version, remark]);
+        }
+    }
+    let more = if found.more { "; more with --after" } else { "" };
+    format!("{table}\n{} groups{more}", found.groups.len())
 }
 
 fn conflicts_table(found: &SubscriptionConflicts) -> String {

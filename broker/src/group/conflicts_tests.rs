@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tenonmq_protocol::{
     Command,
-    body::{ConsumerData, HeartbeatData, ListConflicts, SubscriptionConflicts, SubscriptionData, json},
+    body::{
+        ConsumerData, HeartbeatData, ListConflicts, ListSubscriptions, SubscriptionConflicts, SubscriptionData, json,
+    },
     code::RequestCode,
     header::{PullFlags, PullMessage},
     message::properties::java_hash,
@@ -204,4 +206,28 @@ async fn a_held_pull_goes_by_what_the_group_wants_when_it_ends() {
         broker.advance(Duration::from_secs(15));
     });
     assert_eq!(answer.code, 0, "passed over by the old expression, it would never come");
+}
+
+#[tokio::test]
+async fn the_list_says_what_counts_for_each_group_and_why_nothing_passes() {
+    let (broker, one, two) = broker();
+    let sql = SubscriptionData { expression_type: Some("SQL92".into()), ..wants("refunds", "price >", 3) };
+    beat(&broker, &one, "one", &[wants("orders", "paid", 1), sql]).await;
+    let ask = async |group: Option<&str>, after: Option<&str>| {
+        let asked = ListSubscriptions { group: group.map(Into::into), after: after.map(Into::into) };
+        broker.desk(&Peer::new(99), &asked).await
+    };
+    let found = ask(None, None).await.unwrap();
+    assert_eq!((found.groups.len(), found.more), (1, false));
+    let group = &found.groups[0];
+    assert_eq!((group.group.as_str(), group.members.join(","), group.in_conflict), ("billing", "one".into(), false));
+    let topics: Vec<_> =
+        group.topics.iter().map(|at| (at.topic.as_str(), at.expression.as_str(), at.version)).collect();
+    assert_eq!(topics, [("orders", "paid", 1), ("refunds", "price >", 3)]);
+    assert_eq!((&*group.topics[0].expression_type, &group.topics[0].reason), ("TAG", &None));
+    assert!(group.topics[1].reason.as_ref().unwrap().contains("ParseException"));
+    beat(&broker, &two, "two", &[wants("orders", "*", 2)]).await;
+    assert!(ask(Some("billing"), None).await.unwrap().groups[0].in_conflict);
+    assert_eq!(ask(None, Some("billing")).await.unwrap().groups, []);
+    assert_eq!(ask(Some("nobody"), None).await.unwrap_err().0, 26);
 }

@@ -108,6 +108,7 @@ impl Dispatch for BrokerDispatch {
             Code::OFFSET_UNDO => handlers::desk::offset_undo(core, request, out),
             Code::OFFSET_RESET => handlers::desk::offset_reset(core, request, out),
             Code::QUEUE_OWNERS => handlers::desk::queue_owners(core, request, out),
+            Code::SUBSCRIPTION_LIST => handlers::desk::subscriptions(core, request, out),
             Code::SUBSCRIPTION_CONFLICTS => handlers::desk::subscription_conflicts(core, request, out),
             Code::GET_TIMER_CHECK_POINT => handlers::timer::check_point(core, request, out),
             Code::GET_TIMER_METRICS => handlers::timer::metrics(core, request, out),

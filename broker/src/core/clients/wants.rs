@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Wants {
     /// Ordered by topic, for comparing. Retry topics are left out: every member has its group's.
     wanted: Vec<Wanted>,
-    /// As the member said it.
+    /// As the member said it, ordered by topic.
     said: Vec<SubscriptionData>,
 }
 
@@ -36,7 +36,9 @@ impl Wants {
         let mut wants: Vec<_> =
             subscriptions.iter().filter(|data| !data.topic.starts_with(RETRY_PREFIX)).map(Wanted::of).collect();
         wants.sort_unstable();
-        Self { wanted: wants, said: subscriptions.to_vec() }
+        let mut said = subscriptions.to_vec();
+        said.sort_unstable_by(|one, other| one.topic.cmp(&other.topic));
+        Self { wanted: wants, said }
     }
 
     /// Whether both want the same, in whatever version.
@@ -46,12 +48,14 @@ impl Wants {
 
     /// Whether both say the same, versions included.
     pub(super) fn is(&self, subscriptions: &[SubscriptionData]) -> bool {
-        self.said == subscriptions
+        self.said.len() == subscriptions.len()
+            && subscriptions.iter().all(|data| self.said_of(&data.topic) == Some(data))
     }
 
     /// What it said about a topic.
     pub(super) fn said_of(&self, topic: &str) -> Option<&SubscriptionData> {
-        self.said.iter().find(|data| data.topic == topic)
+        let at = self.said.binary_search_by(|data| data.topic.as_str().cmp(topic)).ok()?;
+        self.said.get(at)
     }
 
     /// Members that assign queues themselves tell of no topics; nothing can be said about them.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tenonmq_protocol::{
     body::{
-        ListConflicts,
+        ListConflicts, ListSubscriptions,
         desk::DeskRequest,
         json,
         offset_desk::{ListMoves, ListOwners, PreviewReset, ResetGroup, UndoMove},
@@ -78,6 +78,10 @@ pub(crate) fn offset_reset(core: &Arc<Core>, request: &Request<'_>, out: &mut Ou
 
 pub(crate) fn queue_owners(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     serve(request, out, |asked: &ListOwners| owners::owners(core, asked))
+}
+
+pub(crate) fn subscriptions(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    serve(request, out, |asked: &ListSubscriptions| conflicts::subscriptions(core, asked))
 }
 
 pub(crate) fn subscription_conflicts(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
