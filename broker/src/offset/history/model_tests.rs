@@ -59,13 +59,18 @@ struct Place {
     is_marked: bool,
 }
 
-type Model = BTreeMap<(usize, i32), Place>;
+/// A group and one of its queues.
+type Key = (usize, i32);
+type Model = BTreeMap<Key, Place>;
+
+/// Number of a move, and where the queues stood before.
+type Move = (u64, Vec<(Key, Place)>);
 
 struct World {
     broker: TestBroker,
     model: Model,
     /// Moves that were answered, newest last, and what they changed.
-    moves: Vec<(u64, Vec<((usize, i32), Place)>)>,
+    moves: Vec<Move>,
 }
 
 impl World {
@@ -84,7 +89,7 @@ impl World {
     }
 
     fn found(&self) -> Model {
-        let place = |(group, id): &(usize, i32)| Place {
+        let place = |(group, id): &Key| Place {
             offset: self.broker.core.offsets.get(GROUPS[*group], "orders", *id),
             is_marked: self.broker.core.offsets.has_reset(GROUPS[*group], "orders", *id),
         };
@@ -180,7 +185,7 @@ impl World {
         }
     }
 
-    fn committed(&mut self, key: (usize, i32), offset: i64) {
+    fn committed(&mut self, key: Key, offset: i64) {
         let place = self.model.get_mut(&key).unwrap();
         if !place.is_marked {
             place.offset = Some(offset);
@@ -227,12 +232,12 @@ impl World {
 }
 
 /// Every queue that is not where it was, or further on, is named by an entry that was not there before.
-fn unexplained(before: &Model, after: &Model, fresh: &[OffsetMove]) -> Option<(usize, i32)> {
-    let went_back = |key: &&(usize, i32)| {
+fn unexplained(before: &Model, after: &Model, fresh: &[OffsetMove]) -> Option<Key> {
+    let went_back = |key: &&Key| {
         let (from, to) = (before[*key].offset, after[*key].offset);
         from.is_some_and(|from| to.is_none_or(|to| to < from))
     };
-    let names = |key: &(usize, i32)| {
+    let names = |key: &Key| {
         let is_it = |entry: &&OffsetMove| entry.group == GROUPS[key.0];
         fresh.iter().filter(is_it).any(|entry| entry.queues.iter().any(|queue| queue.queue_id == key.1))
     };
