@@ -84,3 +84,18 @@ async fn what_this_broker_does_not_do_is_told_as_apache_tells_it() {
     assert_eq!((cold.cg_cold_read_threshold, cold.global_cold_read_threshold), (3_145_728, 104_857_600));
     assert!(cold.runtime_table.is_empty());
 }
+
+#[tokio::test]
+async fn traces_of_messages_go_to_a_topic_that_is_there_when_it_is_asked_for() {
+    for (settings, name) in [
+        (&[("traceTopicEnable", "true")][..], "RMQ_SYS_TRACE_TOPIC"),
+        (&[("traceTopicEnable", "true"), ("msgTraceTopicName", "traces")][..], "traces"),
+    ] {
+        let broker = TestBroker::with(settings);
+        let topic = broker.core.topics.get(name).unwrap();
+        assert_eq!((topic.config.read_queue_nums, topic.config.write_queue_nums, topic.config.perm), (1, 1, 6));
+        let header = SendMessage { producer_group: "_INNER_TRACE_PRODUCER", topic: name, ..SendMessage::default() };
+        assert_eq!(broker.call(&Peer::new(1), Command::with_header(&header).with_body("Pub")).await.code, 0);
+    }
+    assert!(TestBroker::new().core.topics.get("RMQ_SYS_TRACE_TOPIC").is_none());
+}

@@ -58,7 +58,7 @@ impl PutTimes {
     #[inline]
     pub fn timed<T>(&self, put: impl FnOnce() -> T) -> T {
         let turn = STORED.replace(STORED.get().wrapping_add(1));
-        if turn % TIMED_OF != 0 {
+        if !turn.is_multiple_of(TIMED_OF) {
             return put();
         }
         let began = Instant::now();
