@@ -163,6 +163,11 @@ impl TestBroker {
     /// All files of the log but the one that is written have been there too long, and are removed.
     pub(crate) fn expire_log(&self) {
         self.core.store.flush().unwrap();
+        let mut timers = crate::timer::Scheduler::new(Arc::clone(&self.core));
+        for _ in 0..4 {
+            timers.step(); // it keeps files from going until it has seen that they hold no timer
+            self.clock.advance(Duration::from_secs(1));
+        }
         let modified = std::time::SystemTime::UNIX_EPOCH;
         for file in std::fs::read_dir(self.folder().join("commitlog")).unwrap() {
             std::fs::File::open(file.unwrap().path()).unwrap().set_modified(modified).unwrap();

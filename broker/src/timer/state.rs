@@ -253,7 +253,12 @@ impl State {
         let is_past = |since_ms: i64, least_ms: i64| now_ms.saturating_sub(since_ms) >= least_ms || now_ms < since_ms;
         let is_time = is_past(self.saved_ms, SAVE_MS);
         let is_wanted = is_time || (delivered && is_past(self.line_ms, LINE_MS));
-        if !self.is_settled || !is_wanted || self.index.frontier() == 0 {
+        if !self.is_settled || !is_wanted {
+            return;
+        }
+        if self.index.frontier() == 0 {
+            self.saved_ms = now_ms;
+            self.move_hold(store, queue); // there never was a timer: the log goes all the same
             return;
         }
         let Some(line) = self.line(store) else { return };
