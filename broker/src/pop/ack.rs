@@ -3,7 +3,7 @@
 //! Whoever acknowledges what is not leased any more, because it is done or because its time is up, is answered like anybody
 //! else, as Apache does: the client has nothing left to do either way.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use tenonmq_protocol::{
     body::{BatchAck, BatchAckRequest},
@@ -107,7 +107,13 @@ fn ack_leased(core: &Core, queue: &PopQueue, key: LeaseKey, offsets: impl Iterat
     Ok(())
 }
 
-fn ack_ordered(core: &Core, queue: &PopQueue, offset: i64, pop_time: i64, peer: SocketAddr) -> Result<(), Refusal> {
+fn ack_ordered(
+    core: &Core,
+    queue: &Arc<PopQueue>,
+    offset: i64,
+    pop_time: i64,
+    peer: SocketAddr,
+) -> Result<(), Refusal> {
     let mut state = queue.state.lock();
     let old = state.leases.floor();
     if offset < old {
@@ -134,7 +140,11 @@ fn ack_ordered(core: &Core, queue: &PopQueue, offset: i64, pop_time: i64, peer: 
     }
     state.leases.advance(next.max(old));
     core.pops.store_floor(core, queue, &mut state);
-    let is_free = state.order.as_ref().is_none_or(|order| !order.blocks(None, core.clock.now_ms()));
+    let now = core.clock.now_ms();
+    let is_free = state.order.as_ref().is_none_or(|order| !order.blocks(None, now));
+    if !is_free {
+        core.pops.arm(queue, &mut state, now); // without this message it may be free sooner
+    }
     drop(state);
     core.stats.acknowledged(&queue.of.topic, &queue.of.group, 1);
     if is_free {
@@ -159,7 +169,7 @@ pub(super) fn out_of_queue(topic: &str, queue_id: i32, offset: i64, min: i64, ma
 }
 
 /// The state of a queue that a group has popped.
-pub(super) fn find(core: &Core, group: &str, topic: &str, queue_id: i32) -> Option<std::sync::Arc<PopQueue>> {
+pub(super) fn find(core: &Core, group: &str, topic: &str, queue_id: i32) -> Option<Arc<PopQueue>> {
     core.pops.table.find(group, topic)?.queue(queue_id)
 }
 

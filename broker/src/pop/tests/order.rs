@@ -96,6 +96,21 @@ async fn a_message_may_have_another_time_and_holds_its_queue_until_then() {
 }
 
 #[tokio::test]
+async fn a_held_pop_is_woken_when_the_last_message_that_blocks_is_visible_again() {
+    let broker = TestBroker::with_messages(&[], &["a", "b", "c", "d"]);
+    let (mut popped, _) = pop(&broker, PopMessage { max_count: 3, ..ordered("1") }).await;
+    broker.ack(&popped[0]).await;
+    broker.change(&mut popped[1], Duration::from_secs(3)).await;
+    broker.ack(&popped[2]).await;
+    let peer = Peer::new(2);
+    let header = PopMessage { poll_millis: 15_000, ..ordered("2") };
+    let mut held = Box::pin(broker.ask(&peer, &header));
+    assert!(futures_util::poll!(&mut held).is_pending());
+    broker.pass(Duration::from_secs(3));
+    assert_eq!(bodies(&messages(&held.await)), ["b", "c", "d"]);
+}
+
+#[tokio::test]
 async fn a_held_pop_is_woken_when_its_queue_is_free_again() {
     let broker = TestBroker::with_messages(&[], &["a", "b"]);
     let (one, _) = pop(&broker, PopMessage { max_count: 1, ..ordered("1") }).await;
