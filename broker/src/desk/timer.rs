@@ -59,6 +59,7 @@ impl Timer {
                 let answer = desk.ask(&RecallTimers { dry_run, handle, key, topic }).await?;
                 desk.show(&answer, |answer| recalled(answer, dry_run))?;
                 match answer.too_late.len() {
+                    0 if answer.recalled.is_empty() => Err(Failure::Usage("no such message waits".to_owned())),
                     0 => Ok(()),
                     late => Err(Failure::Usage(format!("{late} became due before they could be taken back"))),
                 }
