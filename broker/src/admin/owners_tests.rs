@@ -49,7 +49,7 @@ fn causes(list: &OwnerList) -> Vec<Option<&str>> {
 
 /// #9830, #1918: after a rebalance one queue was read by nobody, and nothing said so.
 #[tokio::test]
-async fn thread_9830_a_queue_that_nobody_reads_is_shown_with_its_cause() {
+async fn thread_9830_1918_a_queue_that_nobody_reads_is_shown_with_its_cause() {
     let (broker, one) = (TestBroker::new(), Peer::new(1));
     orders(&broker);
     let list = ask(&broker).await;

@@ -95,7 +95,7 @@ fn look<T>(broker: &TestBroker, topic: &str, queue_id: i32, see: impl Fn(&Record
 }
 
 #[tokio::test]
-async fn thread_30_dead_letters_are_listed_by_group_and_shown_with_their_causes() {
+async fn thread_dashboard_30_dead_letters_are_listed_by_group_and_shown_with_their_causes() {
     let (broker, peer) = broker_with(5, &[]).await;
     let groups = broker.desk(&peer, &ListDeadLetters::default()).await.unwrap();
     assert_eq!(
@@ -155,7 +155,7 @@ async fn letters_are_found_by_tag_key_cause_topic_and_time() {
 }
 
 #[tokio::test]
-async fn threads_1334_and_3327_the_dead_letter_topic_is_readable() {
+async fn thread_1334_3327_the_dead_letter_topic_is_readable() {
     let (broker, peer) = broker_with(1, &[]).await;
     assert!(broker.core.topics.get("%DLQ%billing").unwrap().is_readable());
     broker.core.topics.put(topic("%DLQ%billing", 1, perm::WRITE), START_MS); // as brokers before 4.7 made it
@@ -267,7 +267,7 @@ async fn a_job_keeps_to_its_rate() {
 }
 
 #[tokio::test]
-async fn thread_4315_a_job_is_paused_resumed_and_cancelled() {
+async fn thread_dashboard_4315_a_job_is_paused_resumed_and_cancelled() {
     let (broker, peer) = broker_with(40, &[]).await;
     let id = start(&broker, &peer, &StartRedrive { per_second: 20, ..wanted() }).await;
     round(&broker.core);
@@ -334,7 +334,7 @@ async fn a_job_goes_on_after_a_crash_wherever_it_happened_and_sends_nothing_twic
 }
 
 #[tokio::test]
-async fn threads_3161_and_4913_what_was_not_sent_is_told_one_by_one_with_the_reason() {
+async fn thread_dashboard_3161_4913_what_was_not_sent_is_told_one_by_one_with_the_reason() {
     let (broker, peer) = broker_with(2, &[]).await;
     broker.store("%DLQ%billing", 0, b"by hand"); // names no topic it came from
     let shown = broker.desk(&peer, &ShowDeadLetters { group: "billing".into(), ..Default::default() }).await.unwrap();

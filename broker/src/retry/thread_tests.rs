@@ -44,7 +44,7 @@ async fn thread_7121_the_gaps_between_retries_are_those_of_the_table() {
 }
 
 #[tokio::test]
-async fn thread_spring_366_2627_the_pauses_of_a_group_are_those_of_its_policy() {
+async fn thread_spring_366_alibaba_2627_the_pauses_of_a_group_are_those_of_its_policy() {
     let (broker, peer, at) = broker(&[]);
     let next = vec![1, 1, 5_000, 61_000, 3_600_000_000];
     let customized_retry_policy = Some(CustomizedRetryPolicy { next });
@@ -229,7 +229,7 @@ async fn without_a_memory_each_send_back_makes_a_copy_as_apaches_does() {
 }
 
 #[tokio::test]
-async fn clients_thread_1096_what_an_ordered_consumer_gives_up_is_not_retried_once_more() {
+async fn thread_clients_1096_what_an_ordered_consumer_gives_up_is_not_retried_once_more() {
     let (broker, peer, at) = broker(&[]);
     assert_eq!(broker.ask(&peer, &back(at, -1)).await.code, 0); // a leasing consumer, after its own tries
     let queue = tenonmq_protocol::message::queue::MessageQueue {
@@ -243,7 +243,7 @@ async fn clients_thread_1096_what_an_ordered_consumer_gives_up_is_not_retried_on
 }
 
 #[tokio::test]
-async fn nats_thread_7148_a_lower_maximum_holds_for_messages_on_their_way() {
+async fn thread_nats_7148_spring_419_a_lower_maximum_holds_for_messages_on_their_way() {
     let (broker, peer, mut at) = broker(&[]);
     let by_group = |at| SendBack { max_reconsume_times: None, ..back(at, 0) };
     for level in 3..6 {
@@ -258,7 +258,7 @@ async fn nats_thread_7148_a_lower_maximum_holds_for_messages_on_their_way() {
 }
 
 #[tokio::test]
-async fn rabbit_thread_3100_a_message_sent_back_outlives_the_broker_once_that_was_answered() {
+async fn thread_rabbit_3100_a_message_sent_back_outlives_the_broker_once_that_was_answered() {
     let (broker, peer, at) = broker(&[]);
     assert_eq!(broker.ask(&peer, &back(at, 0)).await.code, 0);
     assert_eq!(broker.ask(&peer, &back(at, -1)).await.code, 0);
