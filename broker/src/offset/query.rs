@@ -12,8 +12,7 @@ const UNKNOWN: i64 = -1;
 /// The offset from which a group goes on (14).
 ///
 /// A group without one starts at 0 while the queue's first message is still among the recent ones, so that a new group
-/// misses nothing of a young topic. So it does in a queue that never had a message: Apache lets it ask for the queue's end
-/// next, and a message that comes between the two questions is not consumed. Otherwise it decides by itself.
+/// misses nothing of a young topic. Otherwise it decides by itself.
 ///
 /// # Errors
 /// 22: there is none.
@@ -26,12 +25,8 @@ pub fn next_to_consume(core: &Core, request: &wire::QueryOffset<'_>) -> Result<i
         let remark = "Not found, do not set to zero, maybe this group boot first";
         return Err(Refusal::new(ResponseCode::QUERY_NOT_FOUND, remark));
     }
-    match core.store.find_queue(topic, queue_id) {
-        Some(queue) if queue.max_offset() == 0 || first_is_recent(core, &queue) => return Ok(0),
-        None if core.topics.get(topic).is_some_and(|topic| (0..topic.queue_count()).contains(&queue_id)) => {
-            return Ok(0);
-        }
-        _ => {}
+    if core.store.find_queue(topic, queue_id).is_some_and(|queue| first_is_recent(core, &queue)) {
+        return Ok(0);
     }
     let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
     Err(Refusal::new(ResponseCode::QUERY_NOT_FOUND, remark))
