@@ -83,7 +83,7 @@ fn the_first_check_is_due_exactly_when_the_immunity_ends() {
 }
 
 #[test]
-fn apache_544_two_messages_of_the_same_millisecond_are_both_checked() {
+fn thread_544_two_messages_of_the_same_millisecond_are_both_checked() {
     let mut checker = Checker::new();
     checker.half(0, 1_000);
     checker.half(1, 1_000);
@@ -91,7 +91,7 @@ fn apache_544_two_messages_of_the_same_millisecond_are_both_checked() {
 }
 
 #[test]
-fn apache_615_8311_9320_a_long_immunity_uses_up_no_check() {
+fn thread_615_8311_9320_a_long_immunity_uses_up_no_check() {
     let mut checker = Checker::new();
     let first_check_at = 1_000 + 60 * MINUTE; // longer than 15 intervals of 30 s
     checker.state.insert(&Half { first_check_at, ..half_of("orders", 0, 1_000) });
@@ -118,7 +118,7 @@ fn an_undecided_message_is_checked_as_often_as_allowed_and_then_parked() {
 }
 
 #[test]
-fn apache_8316_no_attempt_is_spent_while_no_producer_is_online() {
+fn thread_8316_no_attempt_is_spent_while_no_producer_is_online() {
     let mut checker = Checker::new();
     checker.online.clear();
     checker.half(0, 0);
@@ -142,7 +142,7 @@ fn a_producer_that_nobody_reported_is_found_within_the_recheck_time() {
 }
 
 #[test]
-fn apache_1694_a_producer_that_takes_no_message_costs_no_attempt() {
+fn thread_1694_a_producer_that_takes_no_message_costs_no_attempt() {
     let mut checker = Checker::new();
     checker.half(0, 0);
     assert_eq!(checker.asked_at(6_000), [(0, 1)]);
@@ -153,7 +153,7 @@ fn apache_1694_a_producer_that_takes_no_message_costs_no_attempt() {
 }
 
 #[test]
-fn apache_1517_a_decided_message_is_never_checked() {
+fn thread_1517_a_decided_message_is_never_checked() {
     let mut checker = Checker::new();
     checker.half(0, 0);
     checker.half(1, 0);
@@ -166,7 +166,7 @@ fn apache_1517_a_decided_message_is_never_checked() {
 }
 
 #[test]
-fn apache_5574_8158_the_first_decision_wins_and_repeats_are_told_from_contradictions() {
+fn thread_5574_8158_the_first_decision_wins_and_repeats_are_told_from_contradictions() {
     let mut checker = Checker::new();
     checker.half(0, 0);
     assert!(matches!(checker.end(0, Verdict::Committed), Decision::First(_)));
@@ -175,7 +175,7 @@ fn apache_5574_8158_the_first_decision_wins_and_repeats_are_told_from_contradict
 }
 
 #[test]
-fn apache_2694_a_commit_after_the_check_said_rollback_is_refused() {
+fn thread_2694_a_commit_after_the_check_said_rollback_is_refused() {
     let mut checker = Checker::new();
     checker.half(0, 0);
     checker.asked_at(6_000);

@@ -78,7 +78,7 @@ fn after_the_last_check_the_message_is_parked_where_people_find_it() {
 }
 
 #[test]
-fn apache_8158_a_commit_after_the_message_was_parked_publishes_nothing() {
+fn thread_8158_a_commit_after_the_message_was_parked_publishes_nothing() {
     let mut bench = Bench::started();
     let half = bench.half("order 42");
     bench.config.apply("transactionCheckMax=1").unwrap();
@@ -92,7 +92,7 @@ fn apache_8158_a_commit_after_the_message_was_parked_publishes_nothing() {
 }
 
 #[test]
-fn apache_615_8311_9320_an_immunity_longer_than_all_checks_delays_the_first_and_loses_none() {
+fn thread_9320_an_immunity_longer_than_all_checks_delays_the_first_and_writes_nothing() {
     let mut bench = Bench::started();
     bench.half_with("order 42", "CHECK_IMMUNITY_TIME_IN_SECONDS\x013600\x02");
     for _ in 0..120 {
@@ -105,7 +105,7 @@ fn apache_615_8311_9320_an_immunity_longer_than_all_checks_delays_the_first_and_
 }
 
 #[test]
-fn apache_6737_an_answer_ends_the_checks() {
+fn thread_6737_an_answer_ends_the_checks() {
     let mut bench = Bench::started();
     let half = bench.half("order 42");
     bench.advance(6 * SECOND);
@@ -118,7 +118,7 @@ fn apache_6737_an_answer_ends_the_checks() {
 }
 
 #[test]
-fn apache_7933_a_message_committed_just_before_its_check_is_not_asked_about() {
+fn thread_7933_a_message_committed_just_before_its_check_is_not_asked_about() {
     let mut bench = Bench::started();
     let half = bench.half("order 42");
     bench.advance(6 * SECOND - 1);
@@ -128,7 +128,7 @@ fn apache_7933_a_message_committed_just_before_its_check_is_not_asked_about() {
 }
 
 #[test]
-fn apache_8316_nobody_online_costs_no_check_and_who_comes_online_is_asked_at_once() {
+fn thread_8316_nobody_online_costs_no_check_and_who_comes_online_is_asked_at_once() {
     let mut bench = Bench::started();
     bench.around.set_online(&[]);
     bench.half("order 42");
@@ -142,7 +142,7 @@ fn apache_8316_nobody_online_costs_no_check_and_who_comes_online_is_asked_at_onc
 }
 
 #[test]
-fn apache_1694_a_busy_channel_costs_no_check() {
+fn thread_1694_a_busy_channel_costs_no_check() {
     let mut bench = Bench::started();
     bench.half("order 42");
     bench.around.deaf.store(true, Ordering::Relaxed);
@@ -216,7 +216,7 @@ fn an_operator_gets_a_check_at_once() {
 }
 
 #[test]
-fn apache_598_a_parked_message_is_checked_again_when_resumed() {
+fn thread_598_a_parked_message_is_checked_again_when_resumed() {
     let mut bench = Bench::started();
     bench.config.apply("transactionCheckMax=1").unwrap();
     bench.half("order 42");

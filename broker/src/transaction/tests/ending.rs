@@ -26,7 +26,7 @@ fn a_half_message_stays_invisible_until_committed() {
 }
 
 #[test]
-fn a_commit_wakes_those_who_wait_on_the_real_queue() {
+fn thread_474_a_commit_wakes_those_who_wait_on_the_real_queue_at_once() {
     let mut bench = Bench::started();
     let half = bench.half("order 42");
     bench.end(half, Committed).unwrap();
@@ -72,7 +72,7 @@ fn the_op_record_stands_right_behind_the_visible_message() {
 }
 
 #[test]
-fn apache_5574_a_repeated_commit_succeeds_and_publishes_nothing() {
+fn thread_5574_a_repeated_commit_succeeds_and_publishes_nothing() {
     let mut bench = Bench::started();
     let half = bench.half("order 42");
     bench.end(half, Committed).unwrap();
@@ -82,7 +82,7 @@ fn apache_5574_a_repeated_commit_succeeds_and_publishes_nothing() {
 }
 
 #[test]
-fn apache_8158_a_commit_after_a_rollback_is_refused() {
+fn thread_8158_a_commit_after_a_rollback_is_refused() {
     let mut bench = Bench::started();
     let half = bench.half("order 42");
     bench.end(half, RolledBack).unwrap();
@@ -93,7 +93,7 @@ fn apache_8158_a_commit_after_a_rollback_is_refused() {
 }
 
 #[test]
-fn apache_8158_a_rollback_after_a_commit_is_refused() {
+fn thread_8158_a_rollback_after_a_commit_is_refused() {
     let mut bench = Bench::started();
     let half = bench.half("order 42");
     bench.end(half, Committed).unwrap();
@@ -170,7 +170,7 @@ fn within_the_wished_immunity_a_verdict_counts_and_a_short_wish_is_stretched_to_
 }
 
 #[test]
-fn the_age_of_a_message_goes_by_the_brokers_clock() {
+fn thread_9640_the_age_of_a_message_goes_by_the_brokers_clock() {
     let mut bench = Bench::started();
     let wish = "CHECK_IMMUNITY_TIME_IN_SECONDS\x0130\x02";
     let late = bench.half_born("its clock is a day late", wish, NOON - 24 * HOUR);
@@ -191,7 +191,7 @@ fn a_commit_to_a_topic_deleted_meanwhile_is_refused_and_the_message_stays() {
 }
 
 #[test]
-fn commits_are_independent_of_what_is_pending_before_them() {
+fn thread_9064_commits_are_independent_of_what_is_pending_before_them() {
     let mut bench = Bench::started();
     let first = bench.half("0");
     for n in 1..200 {

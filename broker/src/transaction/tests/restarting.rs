@@ -4,7 +4,7 @@ use super::{
 };
 
 #[test]
-fn apache_2117_a_restart_checks_nothing_that_is_decided_and_forgets_no_count() {
+fn thread_2117_a_restart_checks_nothing_that_is_decided_and_forgets_no_count() {
     let mut bench = Bench::started();
     let (pending, decided) = (bench.half("a"), bench.half("b"));
     bench.end(decided, Committed).unwrap();
