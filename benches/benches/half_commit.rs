@@ -2,10 +2,8 @@
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tenonmq_benches::Embedded;
 use tenonmq_broker::{
-    config::LiveConfig,
-    core::clock::Clock,
-    lifecycle::Running,
     send::{self, Incoming},
     transaction::{End, Verdict},
 };
@@ -13,19 +11,8 @@ use tenonmq_protocol::header::SendMessage;
 
 fn half_and_commit(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let root = directory.path().to_string_lossy().into_owned();
-    let config = LiveConfig::embedded([
-        ("storePathRootDir", root.as_str()),
-        ("listenPort", "0"),
-        ("namesrvListenPort", "0"),
-        ("bindAddress", "127.0.0.1"),
-        ("brokerIP1", "127.0.0.1"),
-        ("mappedFileSizeCommitLog", "268435456"),
-    ]);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let running =
-        runtime.block_on(Running::start(config.expect("valid settings"), Clock::system())).expect("the broker starts");
-    let core = running.core().expect("it is a broker").clone();
+    let broker = Embedded::start(directory.path(), &[]);
+    let core = broker.core();
     let body = vec![b'x'; 1024];
     let header = SendMessage {
         producer_group: "orders",
@@ -54,7 +41,7 @@ fn half_and_commit(criterion: &mut Criterion) {
     });
     group.finish();
     drop(core);
-    runtime.block_on(running.shutdown());
+    broker.stop();
 }
 
 criterion_group!(benches, half_and_commit);

@@ -3,10 +3,9 @@
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tenonmq_benches::Embedded;
 use tenonmq_broker::{
-    config::LiveConfig,
-    core::{Core, clock::Clock},
-    lifecycle::Running,
+    core::Core,
     retry::send_back,
     send::{self, Incoming},
 };
@@ -31,19 +30,8 @@ fn store(core: &Core, body: &[u8]) -> i64 {
 
 fn send_backs(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let root = directory.path().to_string_lossy().into_owned();
-    let config = LiveConfig::embedded([
-        ("storePathRootDir", root.as_str()),
-        ("listenPort", "0"),
-        ("namesrvListenPort", "0"),
-        ("bindAddress", "127.0.0.1"),
-        ("brokerIP1", "127.0.0.1"),
-        ("mappedFileSizeCommitLog", "268435456"),
-    ]);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let running =
-        runtime.block_on(Running::start(config.expect("valid settings"), Clock::system())).expect("the broker starts");
-    let core = running.core().expect("it is a broker").clone();
+    let broker = Embedded::start(directory.path(), &[]);
+    let core = broker.core();
     let body = vec![b'x'; 1024];
     let offsets: Vec<i64> = (0..MESSAGES).map(|_| store(&core, &body)).collect();
     let mut group = criterion.benchmark_group("send back, 1 KiB");
@@ -72,7 +60,7 @@ fn send_backs(criterion: &mut Criterion) {
     }
     group.finish();
     drop(core);
-    runtime.block_on(running.shutdown());
+    broker.stop();
 }
 
 criterion_group!(benches, send_backs);

@@ -6,10 +6,9 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use tenonmq_benches::Embedded;
 use tenonmq_broker::{
-    config::LiveConfig,
     core::{Core, clock::Clock},
-    lifecycle::Running,
     send::{self, Incoming},
 };
 use tenonmq_protocol::{header::SendMessage, message::properties::find};
@@ -50,20 +49,9 @@ fn wait_until(what: impl Fn() -> bool) {
 
 fn main() {
     let directory = tempfile::tempdir_in(".").expect("a temporary directory");
-    let root = directory.path().to_string_lossy().into_owned();
-    let config = LiveConfig::embedded([
-        ("storePathRootDir", root.as_str()),
-        ("listenPort", "0"),
-        ("namesrvListenPort", "0"),
-        ("bindAddress", "127.0.0.1"),
-        ("brokerIP1", "127.0.0.1"),
-        ("mappedFileSizeCommitLog", "268435456"),
-        ("messageIndexEnable", "false"),
-    ]);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let broker = Embedded::start(directory.path(), &[("messageIndexEnable", "false")]);
+    let core = broker.core();
     let clock = Clock::system();
-    let running = runtime.block_on(Running::start(config.expect("valid settings"), clock.clone())).expect("it starts");
-    let core = running.core().expect("it is a broker").clone();
     let pending = || core.timers.progress(clock.now_ms()).pending as u64;
 
     let before = private_bytes();
@@ -102,5 +90,5 @@ fn main() {
         late.max()
     );
     drop(core);
-    runtime.block_on(running.shutdown());
+    broker.stop();
 }
