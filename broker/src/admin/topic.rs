@@ -98,7 +98,8 @@ fn check_not_system(core: &Core, topic: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Deletes a topic with its queues and offsets, and the pop retry topics made for it.
+/// Deletes a topic with its queues and offsets, and the pop retry topics made for it. Those that the transactions live in
+/// cannot be deleted, whatever `validateSystemTopicWhenUpdateTopic` says: all would be forgotten, or asked about again.
 ///
 /// # Errors
 /// 29 for a blank or system topic, 1 when the disk refuses.
@@ -107,6 +108,9 @@ pub fn delete(core: &Core, topic: &str, by: &str) -> Result<(), Refusal> {
         return Err(Refusal::invalid("The specified topic is blank."));
     }
     check_not_system(core, topic)?;
+    if [names::HALF_TOPIC, names::OP_TOPIC].contains(&topic) {
+        return Err(Refusal::invalid(format!("The topic[{topic}] holds the transactions and cannot be deleted.")));
+    }
     let mut doomed = vec![topic.to_owned()];
     if core.config.load().topics.delete_retry_topics {
         for group in core.offsets.groups_of(topic) {

@@ -348,7 +348,7 @@ async fn a_repeated_commit_of_a_delayed_message_succeeds_and_adds_nothing_whatev
 }
 
 #[tokio::test]
-async fn the_delay_of_a_transactional_message_begins_when_it_is_committed() {
+async fn thread_9923_the_delay_of_a_transactional_message_begins_when_it_is_committed() {
     let (broker, peer) = broker();
     let text = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}shop\u{2}UNIQ_KEY\u{1}FD01\u{2}DELAY\u{1}1\u{2}";
     assert_eq!(send(&broker, &peer, text).await.code, 0);

@@ -120,6 +120,9 @@ impl Transactions {
         let bytes = self.store.read(log_offset).ok_or(EndRefused::NotFound)?;
         let half = HalfRecord::parse(&bytes).ok_or(EndRefused::NotFound)?;
         self.admit(end, &half)?;
+        if let Some(ended) = self.end_resent(host, end, &half)? {
+            return Ok(ended);
+        }
         self.decide(host, end.verdict, &half)
     }
 
@@ -177,6 +180,16 @@ impl Transactions {
             Verdict::Committed => self.write_commit(host, &claim, half),
             Verdict::RolledBack | Verdict::Parked => self.write_op(host, &claim),
         };
+        self.conclude(claim, half, written)
+    }
+
+    /// Settles the claim when its records are `written`, or gives it back.
+    pub(super) fn conclude(
+        &self,
+        claim: Claim,
+        half: &HalfRecord<'_>,
+        written: Result<(), EndRefused>,
+    ) -> Result<Ended, EndRefused> {
         match written {
             Ok(()) => {
                 let wake = self.state.lock().settle(&claim, half.unique_key);
@@ -230,7 +243,7 @@ impl Transactions {
         Ok(())
     }
 
-    fn write_op(&self, host: &dyn Host, claim: &Claim) -> Result<(), EndRefused> {
+    pub(super) fn write_op(&self, host: &dyn Host, claim: &Claim) -> Result<(), EndRefused> {
         let op = op_of(claim);
         let record = op.record(host.address(), self.now_ms());
         self.store.append(&self.op, &record, OP_TAGS_CODE, AppendClass::Settle)?;

@@ -28,6 +28,7 @@ mod names;
 pub mod operator;
 mod rebuild;
 mod records;
+mod resend;
 mod save;
 mod snapshot;
 pub mod state;

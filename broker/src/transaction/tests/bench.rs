@@ -211,6 +211,19 @@ impl Bench {
         self.half_born(body, more, tenonmq_storage::Clock::now_ms(&*self.clock))
     }
 
+    /// The last half message once more, as its client sends it that got no answer: under the same unique key.
+    pub(super) fn resend(&mut self, body: &str) -> Sent {
+        self.sent -= 1;
+        self.half(body)
+    }
+
+    /// Waits until everything in the log can be found by its keys.
+    pub(super) fn index(&self) {
+        while self.store().stats().indexed < self.store().watermarks().appended {
+            std::thread::yield_now();
+        }
+    }
+
     pub(super) fn half_born(&mut self, body: &str, more: &str, born_timestamp: i64) -> Sent {
         let (appended, text) = self.append_half(body, more, born_timestamp);
         let properties = Properties::parse(&text);

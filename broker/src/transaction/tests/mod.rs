@@ -5,4 +5,6 @@ mod ending;
 mod restarting;
 mod threads_checks;
 mod threads_ends;
+mod threads_storm;
+mod threads_wire;
 mod wire;

@@ -163,3 +163,58 @@ fn thread_spring_598_a_commit_ends_the_checks_whenever_it_comes() {
         }
     }
 }
+
+#[test]
+fn thread_9909_a_message_that_its_client_sent_twice_is_published_once() {
+    for answers_first in [None, Some(0), Some(1)] {
+        let mut bench = Bench::started();
+        let first = bench.half("order 42");
+        bench.advance(SECOND);
+        let second = bench.resend("order 42");
+        let twins = [first, second];
+        if answers_first.is_none() {
+            bench.end(second, Committed).unwrap(); // the client knows only the second
+        }
+        bench.advance(6 * SECOND);
+        assert_eq!(bench.check()[0], (0, 1));
+        let (one, other) = if answers_first == Some(1) { (1, 0) } else { (0, 1) };
+        if answers_first.is_some() {
+            assert_eq!(bench.answer(twins[one], Committed).unwrap(), Ended::Decided);
+        }
+        bench.index();
+        let late = if answers_first.is_some() { twins[other] } else { first };
+        assert_eq!(bench.answer(late, Committed).unwrap(), Ended::Repeated);
+        assert!(is_quiet(&bench));
+        bench.kill();
+        bench.start();
+        assert!(is_quiet(&bench));
+        for twin in twins {
+            assert_eq!(bench.answer(twin, Committed).unwrap(), Ended::Repeated);
+        }
+        assert_eq!(bench.visible(), ["order 42"], "{answers_first:?}");
+        assert_eq!(bench.audit()[0]["action"], "drop: sent twice by its client, published once");
+    }
+}
+
+#[test]
+fn thread_9909_what_is_not_the_same_send_is_published_all_the_same() {
+    for (wait, body) in [(2 * MINUTE, "order 42"), (SECOND, "order 43")] {
+        let mut bench = Bench::started();
+        let first = bench.half("order 42");
+        bench.advance(wait);
+        let second = bench.resend(body);
+        bench.end(second, Committed).unwrap();
+        bench.advance(6 * SECOND);
+        bench.check();
+        bench.index();
+        assert_eq!(bench.answer(first, Committed).unwrap(), Ended::Decided);
+        assert_eq!(bench.visible(), [body, "order 42"]);
+    }
+    let mut bench = Bench::started();
+    let twins = [bench.half("order 42"), bench.resend("order 42")];
+    for twin in twins {
+        assert_eq!(bench.end(twin, Committed).unwrap(), Ended::Decided, "its producer knows of both");
+        bench.index();
+    }
+    assert_eq!(bench.visible().len(), 2);
+}

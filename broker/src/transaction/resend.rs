@@ -1,0 +1,67 @@
+//! Half messages that a client sent twice.
+//!
+//! A client whose send got no answer sends the message again, under the same `UNIQ_KEY`, and from then on knows only the
+//! second half message. The first is left to the checks, where the listener, which goes by the key, says commit once
+//! more. So a commit that answers a check is not published when the other half message has been: the decision of one key
+//! is carried out once.
+//!
+//! What tells a resend from an application that sends one message object twice on purpose: it comes soon, from the same
+//! group, with the same body. A verdict that comes unasked is always carried out, and so is one of an operator. The
+//! published copy is found by the index: while that is switched off, and for messages that are delayed, each half message
+//! is published.
+
+use super::{
+    End, EndRefused, Ended, Host, Transactions, Verdict,
+    records::{HALF_TOPIC, HalfRecord},
+    state::Decision,
+};
+
+/// Time between two half messages of one key up to which the second is a resend. In milliseconds: clients give up on a
+/// send after seconds.
+const RESEND_WINDOW_MS: i64 = 60_000;
+/// Messages of one key that are looked at.
+const LOOK_AT: usize = 8;
+
+impl Transactions {
+    /// Ends `half` without publishing it when the half message that stands for the same send is published. `None` when
+    /// there is no such message, or `half` is decided.
+    pub(super) fn end_resent(
+        &self,
+        host: &dyn Host,
+        end: &End<'_>,
+        half: &HalfRecord<'_>,
+    ) -> Result<Option<Ended>, EndRefused> {
+        if !end.from_check || end.verdict != Verdict::Committed || !self.is_resend_published(half) {
+            return Ok(None);
+        }
+        let decision = self.state.lock().decide(end.half_offset, end.verdict, || half.unique_key);
+        let Decision::First(claim) = decision else { return Ok(None) };
+        self.note(half, claim.checks, "broker", "drop: sent twice by its client, published once", "committed");
+        let written = self.write_op(host, &claim);
+        self.conclude(claim, half, written).map(|_| Some(Ended::Repeated))
+    }
+
+    fn is_resend_published(&self, half: &HalfRecord<'_>) -> bool {
+        let Some(key) = half.unique_key.filter(|key| !key.is_empty()) else { return false };
+        let query = self.store.query_by_key(half.real_topic, key, LOOK_AT, 0, i64::MAX);
+        query.records.iter().filter_map(|bytes| HalfRecord::parse(bytes)).any(|other| {
+            other.is_commit()
+                && other.unique_key == Some(key)
+                && (other.record.topic(), other.group) == (half.real_topic, half.group)
+                && other.record.body() == half.record.body()
+                && self.is_of_resend(&other, half)
+        })
+    }
+
+    /// Whether `published` came from another half message than `half`, stored at about the same time.
+    fn is_of_resend(&self, published: &HalfRecord<'_>, half: &HalfRecord<'_>) -> bool {
+        let Ok(prepared) = u64::try_from(published.record.prepared_transaction_offset()) else { return false };
+        let Some(bytes) = self.store.read(prepared) else { return false };
+        let Some(twin) = HalfRecord::parse(&bytes) else { return false };
+        let apart = twin.record.store_timestamp().abs_diff(half.record.store_timestamp());
+        twin.record.topic() == HALF_TOPIC
+            && twin.unique_key == half.unique_key
+            && twin.record.physical_offset() != half.record.physical_offset()
+            && apart <= RESEND_WINDOW_MS.unsigned_abs()
+    }
+}
