@@ -36,9 +36,10 @@ impl Transactions {
         }
         let decision = self.state.lock().decide(end.half_offset, end.verdict, || half.unique_key);
         let Decision::First(claim) = decision else { return Ok(None) };
-        self.note(half, claim.checks, "broker", "drop: sent twice by its client, published once", "committed");
-        let written = self.write_op(host, &claim);
-        self.conclude(claim, half, written).map(|_| Some(Ended::Repeated))
+        let (checks, written) = (claim.checks, self.write_op(host, &claim));
+        self.conclude(claim, half, written)?;
+        self.note(half, checks, "broker", "drop: sent twice by its client, published once", "committed");
+        Ok(Some(Ended::Repeated))
     }
 
     fn is_resend_published(&self, half: &HalfRecord<'_>) -> bool {
