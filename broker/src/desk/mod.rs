@@ -11,6 +11,7 @@ mod output;
 mod queue;
 mod subscription;
 mod timer;
+mod transaction;
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
@@ -64,6 +65,9 @@ enum Noun {
     /// Messages that wait for their time
     #[command(subcommand)]
     Timer(timer::Timer),
+    /// Transactions that nobody has decided, and settling them
+    #[command(subcommand)]
+    Transaction(transaction::Transaction),
 }
 
 impl Noun {
@@ -75,6 +79,7 @@ impl Noun {
             Self::Subscription(verb) => verb.run(desk).await,
             Self::Lease(verb) => verb.run(desk).await,
             Self::Timer(verb) => verb.run(desk).await,
+            Self::Transaction(verb) => verb.run(desk).await,
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     audit::AuditLine,
     check_log::Checked,
     end::op_of,
+    operator::By,
     records::{HALF_TOPIC, HalfRecord, OP_TAGS_CODE},
     state::{self, Claim, Decision, Next, ParkReason},
 };
@@ -112,6 +113,9 @@ impl Transactions {
             record: half.question(u32::from(attempt)).into(),
         };
         let asked = host.ask(group, turn, &question);
+        if let Some(whom) = &asked {
+            self.trail.asked(offset, question.attempt, self.now_ms(), Arc::clone(whom));
+        }
         let mut state = self.state.lock();
         match asked {
             Some(whom) => {
@@ -170,6 +174,7 @@ impl Transactions {
         self.audit.write(&AuditLine {
             time: self.now_ms(),
             by: "broker",
+            reason: "",
             action: "lose",
             half_queue_offset: claim.offset,
             commit_log_offset: claim.log_offset.cast_signed(),
@@ -182,13 +187,35 @@ impl Transactions {
         self.state.lock().settle(&claim, None);
     }
 
-    /// Writes an audit line about `half`.
-    pub(super) fn note(&self, half: &HalfRecord<'_>, checks: u16, by: &str, action: &str, result: impl Into<String>) {
+    /// Writes an audit line about `half`, a record of the half queue.
+    pub(super) fn note<'a>(
+        &self,
+        half: &HalfRecord<'_>,
+        checks: u16,
+        by: impl Into<By<'a>>,
+        action: &str,
+        result: impl Into<String>,
+    ) {
+        self.note_at(half.record.queue_offset(), half, checks, by, action, result);
+    }
+
+    /// Writes an audit line about `half`, whose place in the half queue is `offset`; -1 when it has none any more.
+    pub(super) fn note_at<'a>(
+        &self,
+        offset: i64,
+        half: &HalfRecord<'_>,
+        checks: u16,
+        by: impl Into<By<'a>>,
+        action: &str,
+        result: impl Into<String>,
+    ) {
+        let by = by.into();
         self.audit.write(&AuditLine {
             time: self.now_ms(),
-            by,
+            by: by.who,
+            reason: by.reason,
             action,
-            half_queue_offset: half.record.queue_offset(),
+            half_queue_offset: offset,
             commit_log_offset: half.record.physical_offset(),
             group: half.group,
             topic: half.real_topic,
@@ -199,6 +226,6 @@ impl Transactions {
     }
 }
 
-fn offset_message_id(record: &RecordView<'_>) -> OffsetMessageId {
+pub(super) fn offset_message_id(record: &RecordView<'_>) -> OffsetMessageId {
     OffsetMessageId { host: record.store_host(), offset: record.physical_offset() }
 }

@@ -12,6 +12,7 @@ use super::{
     half::immunity_ms,
     records::{HalfRecord, OP_TAGS_CODE, OpBody, PARKED_TOPIC},
     state::{Claim, Decision, Half},
+    trail::{Contradiction, Said},
 };
 use crate::core::names::{SCHEDULE_TOPIC, TIMER_TOPIC};
 
@@ -120,10 +121,32 @@ impl Transactions {
         let bytes = self.store.read(log_offset).ok_or(EndRefused::NotFound)?;
         let half = HalfRecord::parse(&bytes).ok_or(EndRefused::NotFound)?;
         self.admit(end, &half)?;
-        if let Some(ended) = self.end_resent(host, end, &half)? {
-            return Ok(ended);
+        let outcome = match self.end_resent(host, end, &half) {
+            Ok(None) => self.decide(host, end.verdict, &half),
+            Ok(Some(ended)) => Ok(ended),
+            Err(refused) => Err(refused),
+        };
+        self.leave_trail(end, &half, &outcome);
+        outcome
+    }
+
+    /// Remembers what operators will ask for: answers to checks, and contradictions. Of other verdicts there is nothing
+    /// to remember.
+    fn leave_trail(&self, end: &End<'_>, half: &HalfRecord<'_>, outcome: &Result<Ended, EndRefused>) {
+        if end.from_check {
+            let said = match (outcome, end.verdict) {
+                (Err(EndRefused::Contradiction(_)) | Ok(_), Verdict::Committed) => Said::Commit,
+                (Err(EndRefused::Contradiction(_)) | Ok(_), _) => Said::Rollback,
+                (Err(_), _) => Said::Failed,
+            };
+            self.trail.answered(end.half_offset, self.now_ms(), said);
         }
-        self.decide(host, end.verdict, &half)
+        if let Err(refused @ EndRefused::Contradiction(decided)) = outcome {
+            let contradiction = Contradiction { at: self.now_ms(), wanted: end.verdict, decided: *decided };
+            if self.trail.contradicted(end.half_offset, contradiction) {
+                self.note(half, 0, "producer", end.verdict.action(), format!("refused: {refused}"));
+            }
+        }
     }
 
     /// A producer answered that it does not know yet: nothing is done, but an open question is answered.
@@ -134,6 +157,7 @@ impl Transactions {
             HalfRecord::parse(record.as_deref()?)?.unique_key
         });
         self.wake_checker(wake);
+        self.trail.answered(half_offset, self.now_ms(), Said::Unknown);
     }
 
     /// Whether the verdict fits the record that it names.
@@ -284,7 +308,7 @@ impl Transactions {
     }
 
     /// How a decided half message ended, found by its unique key: published, parked, or neither.
-    fn verdict_in_log(&self, half: &HalfRecord<'_>) -> Verdict {
+    pub(super) fn verdict_in_log(&self, half: &HalfRecord<'_>) -> Verdict {
         let Some(key) = half.unique_key else { return Verdict::RolledBack };
         let found = |topic: &str, is: &dyn Fn(&HalfRecord<'_>) -> bool| {
             let query = self.store.query_by_key(topic, key, 32, 0, i64::MAX);

@@ -19,7 +19,9 @@
 mod audit;
 pub mod check;
 mod check_log;
+pub mod desk;
 pub mod end;
+mod find;
 mod floor;
 pub mod half;
 pub mod history;
@@ -32,6 +34,7 @@ mod resend;
 mod save;
 mod snapshot;
 pub mod state;
+pub mod trail;
 mod verdicts;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -54,6 +57,7 @@ use self::{
     save::Saver,
     snapshot::Snapshot,
     state::{Half, Limits, Rules, State},
+    trail::Trail,
 };
 use crate::{config::LiveConfig, timer::Timer};
 
@@ -131,6 +135,9 @@ pub struct Transactions {
     wake: Notify,
     checks: CheckLog,
     audit: AuditLog,
+    trail: Trail,
+    /// Held while a message is taken up again, so that two requests do not both do it.
+    resuming: Mutex<()>,
     saver: Mutex<Saver>,
 }
 
@@ -152,7 +159,19 @@ impl Transactions {
         let audit = AuditLog::new(&store);
         let saver = Mutex::new(Saver::new(&store));
         let state = Mutex::new(State::new(SafeOffsets::default(), Limits::default()));
-        let transactions = Self { store, config, half, op, state, wake: Notify::new(), checks, audit, saver };
+        let transactions = Self {
+            store,
+            config,
+            half,
+            op,
+            state,
+            wake: Notify::new(),
+            checks,
+            audit,
+            trail: Trail::default(),
+            resuming: Mutex::new(()),
+            saver,
+        };
         let snapshot = Snapshot::load(&transactions.store, &transactions.half, &transactions.op);
         transactions.rebuild(saved, snapshot, counts, broker)?;
         Ok(transactions)
@@ -185,6 +204,7 @@ impl Transactions {
             }
         }
         *self.state.lock() = rebuilt.state;
+        self.trail.clear();
         let listed = self.take_snapshot()?;
         self.saver.lock().snapshot = listed;
         self.wake.notify_one();

@@ -11,7 +11,7 @@ use super::{
     Host, Transactions, Verdict,
     end::{EndRefused, Ended},
     half::immunity_ms,
-    records::{HALF_TOPIC, HalfRecord},
+    records::HalfRecord,
     state::{Half, Unresolved},
 };
 
@@ -35,6 +35,30 @@ pub struct Hanging {
     pub queue_id: i32,
     /// Who sent it.
     pub born_host: Option<SocketAddr>,
+}
+
+/// Who does something by hand.
+#[derive(Debug, Clone, Copy)]
+pub struct By<'a> {
+    /// Name or address.
+    pub who: &'a str,
+    /// Why; empty when nobody asked for one.
+    pub reason: &'a str,
+}
+
+impl<'a> From<&'a str> for By<'a> {
+    fn from(who: &'a str) -> Self {
+        Self { who, reason: "" }
+    }
+}
+
+/// What became of a message that was to be taken up again. Offsets are of the half queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumed {
+    /// It is undecided again.
+    Again(i64),
+    /// It was undecided already.
+    Already(i64),
 }
 
 /// Why a message of `TRANS_CHECK_MAX_TIME_TOPIC` could not be taken up again.
@@ -81,7 +105,7 @@ impl Transactions {
     ///
     /// # Errors
     /// Nothing is undecided there.
-    pub fn check_by_hand(&self, half_offset: i64, by: &str) -> Result<(), ByHandError> {
+    pub fn check_by_hand<'a>(&self, half_offset: i64, by: impl Into<By<'a>>) -> Result<(), ByHandError> {
         let rules = self.rules();
         let (now, not_pending) = (self.now_ms(), ByHandError::NotPending(half_offset));
         let found = self.state.lock().find(half_offset).ok_or(not_pending)?;
@@ -98,24 +122,25 @@ impl Transactions {
     ///
     /// # Errors
     /// Nothing is undecided there, or the log takes no records.
-    pub fn decide_by_hand(
+    pub fn decide_by_hand<'a>(
         &self,
         host: &dyn Host,
         half_offset: i64,
         verdict: Verdict,
-        by: &str,
+        by: impl Into<By<'a>>,
     ) -> Result<Ended, ByHandError> {
+        let by = by.into();
         let found = self.state.lock().find(half_offset).ok_or(ByHandError::NotPending(half_offset))?;
         let bytes = self.store.read(found.log_offset).ok_or(EndRefused::NotFound)?;
         let half = HalfRecord::parse(&bytes).ok_or(EndRefused::NotFound)?;
         let outcome = self.decide(host, verdict, &half);
-        let action = if verdict == Verdict::Committed { "commit" } else { "rollback" };
+        let action = verdict.action();
         let result = match &outcome {
             Ok(Ended::Decided) => "done".to_owned(),
             Ok(Ended::Repeated) => "was decided so meanwhile".to_owned(),
             Err(refused) => format!("refused: {refused}"),
         };
-        tracing::info!(half_offset, by, action, result, "transaction decided by hand");
+        tracing::info!(half_offset, by = by.who, action, result, "transaction decided by hand");
         self.note(&half, found.checks, by, action, result);
         Ok(outcome?)
     }
@@ -125,15 +150,17 @@ impl Transactions {
     ///
     /// # Errors
     /// The id names no such message, or the log takes no records.
-    pub fn resume(&self, id: &str, by: &str) -> Result<(), ResumeError> {
+    pub fn resume<'a>(&self, id: &str, by: impl Into<By<'a>>) -> Result<Resumed, ResumeError> {
+        let by = by.into();
         let not_found = || ResumeError::NotFound(id.to_owned());
         let parsed: OffsetMessageId = id.parse().map_err(|_| not_found())?;
         let at = u64::try_from(parsed.offset).map_err(|_| not_found())?;
         let bytes = self.store.read(at).ok_or_else(not_found)?;
         let half = HalfRecord::parse(&bytes).filter(|half| !half.real_topic.is_empty()).ok_or_else(not_found)?;
-        if self.is_taken_up(&half) {
-            self.note(&half, 0, by, "resume", "is undecided already");
-            return Ok(());
+        let _one_at_a_time = self.resuming.lock();
+        if let Some(offset) = half.unique_key.and_then(|key| self.undecided_of(key).first().copied()) {
+            self.note_at(offset, &half, 0, by, "resume", "is undecided already");
+            return Ok(Resumed::Already(offset));
         }
         let text = half.text_with_checks(0);
         let record = half.resumed(&text);
@@ -151,22 +178,18 @@ impl Transactions {
             copy_of: None,
         });
         self.wake_checker(wake);
-        self.note(&half, 0, by, "resume", format!("half message at offset {}", appended.queue_offset));
-        Ok(())
+        self.note_at(
+            appended.queue_offset,
+            &half,
+            0,
+            by,
+            "resume",
+            format!("half message at offset {}", appended.queue_offset),
+        );
+        Ok(Resumed::Again(appended.queue_offset))
     }
 
-    /// Whether a half message with this unique key is undecided.
-    fn is_taken_up(&self, half: &HalfRecord<'_>) -> bool {
-        let Some(key) = half.unique_key else { return false };
-        let query = self.store.query_by_key(HALF_TOPIC, key, 32, 0, i64::MAX);
-        query
-            .records
-            .iter()
-            .filter_map(|bytes| HalfRecord::parse(bytes))
-            .any(|other| other.unique_key == Some(key) && self.state.lock().find(other.record.queue_offset()).is_some())
-    }
-
-    fn describe(&self, state: Unresolved) -> Hanging {
+    pub(super) fn describe(&self, state: Unresolved) -> Hanging {
         let bytes = self.store.read(state.log_offset);
         let half = bytes.as_deref().and_then(HalfRecord::parse);
         let text = |value: Option<&str>| value.map(str::to_owned);

@@ -31,6 +31,15 @@ impl Verdict {
         }
     }
 
+    /// What brings it about.
+    pub(super) fn action(self) -> &'static str {
+        match self {
+            Self::Committed => "commit",
+            Self::RolledBack => "rollback",
+            Self::Parked => "park",
+        }
+    }
+
     fn bits(self) -> u64 {
         match self {
             Self::Committed => 1,

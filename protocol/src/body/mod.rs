@@ -23,6 +23,7 @@ pub mod stats;
 pub mod subscription_desk;
 pub mod timer_desk;
 pub mod topic;
+pub mod transaction_desk;
 
 pub use self::admin::*;
 pub use self::filter::*;

@@ -1,4 +1,4 @@
-//! END_TRANSACTION (37) and RESUME_CHECK_HALF_MESSAGE (323).
+//! END_TRANSACTION (37), RESUME_CHECK_HALF_MESSAGE (323), and the transaction desk (540,070 to 540,074).
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use tenonmq_protocol::{
     header::{EndTransaction, ResumeCheckHalfMessage, transaction::Verdict as Said},
 };
 
-use super::{Handled, Outbox, Request, answer, header, refuse};
+use super::{Handled, Outbox, Request, answer, desk::serve_blocking, header, refuse};
 use crate::{
     core::Core,
     error::Refusal,
     remoting::Response,
-    transaction::{End, EndRefused, Verdict},
+    transaction::{End, EndRefused, Verdict, desk},
 };
 
 /// A producer's verdict. One that is neither commit nor rollback is never answered, as Apache does.
@@ -55,13 +55,39 @@ pub(crate) fn end(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> 
 pub(crate) fn resume(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     let outcome = header::<ResumeCheckHalfMessage<'_>>(request).and_then(|asked| {
         let by = request.connection.peer().to_string();
-        core.transactions.resume(asked.message_id.unwrap_or_default(), &by).map_err(|error| {
+        core.transactions.resume(asked.message_id.unwrap_or_default(), by.as_str()).map_err(|error| {
             let remark = format!("Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed: {error}");
             Refusal::new(ResponseCode::SYSTEM_ERROR, remark)
         })?;
         Ok(Response::ok())
     });
     answer(request, out, outcome)
+}
+
+/// Undecided transactions (540,070).
+pub(crate) fn list(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    serve_blocking(core, request, out, |core, asked| desk::list(core, asked))
+}
+
+/// Messages of `TRANS_CHECK_MAX_TIME_TOPIC` (540,071).
+pub(crate) fn exhausted(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    serve_blocking(core, request, out, |core, asked| desk::exhausted(core, asked))
+}
+
+/// One transaction (540,072).
+pub(crate) fn show(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    serve_blocking(core, request, out, |core, asked| desk::show(core, asked))
+}
+
+/// Checks, commits, rolls back or resumes one (540,073).
+pub(crate) fn act(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    let from = request.connection.peer();
+    serve_blocking(core, request, out, move |core, asked| desk::act(core, asked, from))
+}
+
+/// What was done by hand, and what the broker gave up (540,074).
+pub(crate) fn audit(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
+    serve_blocking(core, request, out, |core, asked| desk::audit(core, asked))
 }
 
 impl From<EndRefused> for Refusal {

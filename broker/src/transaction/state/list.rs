@@ -91,6 +91,15 @@ impl State {
         self.pending.get(&offset).map(|entry| self.describe(offset, entry))
     }
 
+    /// Offset of the undecided message that a decision on `named` concerns: the same, or that of the newest copy.
+    pub fn undecided(&self, named: i64, unique_key: Option<&str>) -> Option<i64> {
+        if self.pending.contains_key(&named) {
+            return Some(named);
+        }
+        let newest = *self.copies.get(unique_key?)?;
+        (named < newest && self.pending.contains_key(&newest)).then_some(newest)
+    }
+
     fn describe(&self, offset: i64, entry: &Pending) -> Unresolved {
         let group = self.groups.get(entry.group);
         let asked = self.asked.get(&offset);

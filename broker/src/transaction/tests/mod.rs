@@ -1,6 +1,7 @@
 mod apache;
 mod bench;
 mod checking;
+mod desk;
 mod ending;
 mod restarting;
 mod threads_checks;
