@@ -285,12 +285,12 @@ impl Transactions {
         if offset < state.frontier() || state.find(offset).is_some() || !in_queue(record.physical_offset()) {
             return false;
         }
-        let immunity = immunity_ms(half.immunity, self.timeout_ms());
+        let unchecked = self.unchecked_ms(half.immunity);
         state.insert(&Half {
             offset,
             log_offset: record.physical_offset().unsigned_abs(),
             stored_at,
-            first_check_at: stored_at.saturating_add(immunity),
+            first_check_at: stored_at.saturating_add(unchecked),
             group: half.group,
             topic: half.real_topic,
             checks: 0,

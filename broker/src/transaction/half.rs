@@ -4,7 +4,10 @@
 
 use tenonmq_protocol::message::{Properties, SysFlag, properties::names as property};
 
-use super::records::{HALF_TOPIC, QUEUE};
+use super::{
+    records::{HALF_TOPIC, QUEUE},
+    state::Rules,
+};
 
 /// Where and how a half message is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,14 @@ pub fn convert(properties: &mut Properties<'_>, real_topic: &str, real_queue_id:
 pub(super) fn immunity_ms(wished_seconds: Option<&str>, timeout_ms: i64) -> i64 {
     let wished = wished_seconds.and_then(|seconds| seconds.trim().parse::<i64>().ok()).unwrap_or(-1);
     wished.saturating_mul(1000).max(timeout_ms)
+}
+
+/// Age in milliseconds at which a half message is checked first: when its immunity ends, but so long before the log that
+/// holds it may be deleted that all checks can be sent.
+pub(super) fn unchecked_ms(wished_seconds: Option<&str>, timeout_ms: i64, rules: &Rules) -> i64 {
+    let all_checks = rules.interval_ms.saturating_mul(i64::from(rules.max_checks));
+    let latest = rules.reserved_ms.saturating_sub(all_checks).max(timeout_ms);
+    immunity_ms(wished_seconds, timeout_ms).min(latest)
 }
 
 fn queue_text(queue_id: i32) -> std::borrow::Cow<'static, str> {
@@ -82,5 +93,15 @@ mod tests {
         assert_eq!(immunity_ms(Some("2"), 6_000), 6_000);
         assert_eq!(immunity_ms(Some("3600"), 6_000), 3_600_000);
         assert_eq!(immunity_ms(Some("9223372036854775807"), 6_000), i64::MAX);
+    }
+
+    #[test]
+    fn the_first_check_comes_while_there_is_time_for_all_of_them() {
+        let rules = Rules { interval_ms: 30_000, max_checks: 15, reserved_ms: 3_600_000 };
+        assert_eq!(unchecked_ms(None, 6_000, &rules), 6_000);
+        assert_eq!(unchecked_ms(Some("3149"), 6_000, &rules), 3_149_000);
+        assert_eq!(unchecked_ms(Some("3600"), 6_000, &rules), 3_150_000);
+        assert_eq!(unchecked_ms(Some("9223372036854775807"), 6_000, &rules), 3_150_000);
+        assert_eq!(unchecked_ms(Some("9"), 6_000, &Rules { reserved_ms: 0, ..rules }), 6_000);
     }
 }

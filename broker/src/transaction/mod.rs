@@ -194,7 +194,7 @@ impl Transactions {
     ) -> Result<(), OpenError> {
         let now = self.now_ms();
         let timeout_ms = self.timeout_ms();
-        let plan = rebuild::Plan { saved, snapshot, counts, timeout_ms, interval_ms: self.rules().interval_ms, now };
+        let plan = rebuild::Plan { saved, snapshot, counts, timeout_ms, rules: self.rules(), now };
         let rebuilt = rebuild::rebuild(&self.store, &self.half, &self.op, &plan, Limits::default());
         if !self.is_slave() {
             for offsets in rebuilt.missing_ops.chunks(512) {
@@ -224,12 +224,12 @@ impl Transactions {
     /// A half message was appended. `properties` are those it is stored with; `producer_group` is asked about it unless
     /// they name a group.
     pub fn half_stored(&self, appended: &Appended, properties: &Properties<'_>, producer_group: &str) {
-        let immunity = half::immunity_ms(properties.get(property::CHECK_IMMUNITY_TIME_IN_SECONDS), self.timeout_ms());
+        let unchecked = self.unchecked_ms(properties.get(property::CHECK_IMMUNITY_TIME_IN_SECONDS));
         let wake = self.state.lock().insert(&Half {
             offset: appended.queue_offset,
             log_offset: appended.physical_offset,
             stored_at: appended.store_timestamp,
-            first_check_at: appended.store_timestamp.saturating_add(immunity),
+            first_check_at: appended.store_timestamp.saturating_add(unchecked),
             group: properties.get(property::PGROUP).unwrap_or(producer_group),
             topic: properties.get(property::REAL_TOPIC).unwrap_or_default(),
             checks: 0,
@@ -261,6 +261,15 @@ impl Transactions {
 
     fn timeout_ms(&self) -> i64 {
         millis(self.config.load().transactions.immunity)
+    }
+
+    /// Age in milliseconds at which a message with this wished immunity is checked first.
+    fn unchecked_ms(&self, wished_seconds: Option<&str>) -> i64 {
+        let timeout_ms = self.timeout_ms();
+        match wished_seconds {
+            Some(_) => half::unchecked_ms(wished_seconds, timeout_ms, &self.rules()),
+            None => timeout_ms,
+        }
     }
 
     fn rules(&self) -> Rules {

@@ -16,10 +16,10 @@ use tenonmq_storage::{Queue, Store};
 use super::{
     SafeOffsets, Verdict,
     check_log::Counts,
-    half::immunity_ms,
+    half::{immunity_ms, unchecked_ms},
     records::{HalfRecord, PARKED_TOPIC, QUEUE, op_offsets},
     snapshot::{Remembered, Snapshot},
-    state::{Half, Limits, State},
+    state::{Half, Limits, Rules, State},
 };
 
 /// Parked messages looked at, newest first, for op records that a crash kept from being written.
@@ -34,7 +34,7 @@ pub(super) struct Plan {
     /// Checks since then.
     pub(super) counts: Counts,
     pub(super) timeout_ms: i64,
-    pub(super) interval_ms: i64,
+    pub(super) rules: Rules,
     pub(super) now: i64,
 }
 
@@ -244,8 +244,9 @@ impl Walk<'_> {
         let counted = self.plan.counts.get(&offset).filter(|counted| counted.log_offset == found.log_offset);
         let checks = counted.map_or(found.checks, |counted| counted.checks.max(found.checks));
         let asked_at = counted.map_or(found.asked_at, |counted| counted.asked_at.max(found.asked_at));
-        let first_check_at = found.stored_at.saturating_add(immunity_ms(half.immunity, self.plan.timeout_ms));
-        let due = if checks > 0 { asked_at.saturating_add(self.plan.interval_ms) } else { first_check_at };
+        let unchecked = unchecked_ms(half.immunity, self.plan.timeout_ms, &self.plan.rules);
+        let first_check_at = found.stored_at.saturating_add(unchecked);
+        let due = if checks > 0 { asked_at.saturating_add(self.plan.rules.interval_ms) } else { first_check_at };
         state.insert(&Half {
             offset,
             log_offset: found.log_offset,

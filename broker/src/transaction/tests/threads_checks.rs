@@ -63,6 +63,23 @@ fn thread_8311_a_long_immunity_ends_with_every_check_after_a_restart_too() {
 }
 
 #[test]
+fn thread_8311_an_immunity_that_outlasts_the_log_ends_in_time_for_every_check() {
+    for restart in [false, true] {
+        let mut bench = Bench::started();
+        bench.half_with("order 42", "CHECK_IMMUNITY_TIME_IN_SECONDS\x01999999999\x02");
+        if restart {
+            bench.kill();
+            bench.start();
+        }
+        bench.advance(72 * HOUR - 15 * 30 * SECOND - 1);
+        assert_eq!(bench.check(), []);
+        bench.advance(1);
+        assert_eq!(until_parked(&bench), (all_checks(15), 15 * 30 * SECOND));
+        assert_eq!(bench.audit()[0]["action"], "park: checked as often as allowed");
+    }
+}
+
+#[test]
 fn thread_8311_a_decision_behind_hundreds_of_others_keeps_a_message_from_being_parked() {
     let mut bench = Bench::started();
     bench.config.apply("transactionCheckMax=1").unwrap();
