@@ -10,7 +10,6 @@ use tenonmq_storage::AppendClass;
 use super::{
     Host, Transactions, Verdict,
     end::{EndRefused, Ended},
-    half::immunity_ms,
     records::HalfRecord,
     state::{Half, Unresolved},
 };
@@ -165,12 +164,12 @@ impl Transactions {
         let text = half.text_with_checks(0);
         let record = half.resumed(&text);
         let appended = self.store.append(&self.half, &record, half.tags_code(), AppendClass::Settle)?;
-        let immunity = immunity_ms(half.immunity, self.timeout_ms());
+        let unchecked = self.unchecked_ms(half.immunity);
         let wake = self.state.lock().insert(&Half {
             offset: appended.queue_offset,
             log_offset: appended.physical_offset,
             stored_at: appended.store_timestamp,
-            first_check_at: appended.store_timestamp.saturating_add(immunity),
+            first_check_at: appended.store_timestamp.saturating_add(unchecked),
             group: half.group,
             topic: half.real_topic,
             checks: 0,
