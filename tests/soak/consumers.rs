@@ -52,7 +52,9 @@ fn fails(choices: &mut StdRng, before: i32) -> bool {
 async fn work(scene: Scene, number: u64, restarts: bool) -> Result<(), Failure> {
     let mut choices = scene.choices(number);
     loop {
+        let since = Instant::now();
         let consumer = join(&scene, choices.random()).await?;
+        scene.ledger.disturbed(Disturbance::Members, since); // it takes its queues while those who had them still process
         let until = Instant::now() + Duration::from_millis(choices.random_range(3_000..9_000));
         let mut owned = consumer.assignment();
         loop {
