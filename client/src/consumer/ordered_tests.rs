@@ -15,7 +15,8 @@ use tenonmq_protocol::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ConsumeFrom, ConsumeOutcome, Failure, PushConsumer, PushConsumerBuilder, QueueState, ReceivedMessage,
+    ConsumeFrom, ConsumeOutcome, Failure, MessageListener, PushConsumer, PushConsumerBuilder, QueueState,
+    ReceivedMessage,
     testing::{FakeBroker, Say, refuse},
 };
 
@@ -37,6 +38,21 @@ fn text(message: &ReceivedMessage) -> String {
 
 fn changed() -> tenonmq_protocol::Command {
     tenonmq_protocol::Command::with_header(&NotifyConsumerIdsChanged { consumer_group: "G" }).oneway()
+}
+
+/// A listener whose every call waits until the test lets it go.
+fn held() -> (impl MessageListener, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+    let (begun, begins) = mpsc::unbounded_channel();
+    let listener = move |_: ReceivedMessage| {
+        let begun = begun.clone();
+        async move {
+            let (go, gone) = oneshot::channel();
+            drop(begun.send(go));
+            drop(gone.await);
+            ConsumeOutcome::Done
+        }
+    };
+    (listener, begins)
 }
 
 #[tokio::test]
@@ -113,16 +129,7 @@ async fn what_was_handled_while_the_lock_was_lost_is_not_committed() {
     let fake = FakeBroker::start(1).await;
     fake.put("T", 0, "a", &[]);
     fake.put("T", 0, "b", &[]);
-    let (begun, mut begins) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
-    let listener = move |_: ReceivedMessage| {
-        let begun = begun.clone();
-        async move {
-            let (go, gone) = oneshot::channel();
-            drop(begun.send(go));
-            drop(gone.await);
-            ConsumeOutcome::Done
-        }
-    };
+    let (listener, mut begins) = held();
     let consumer = ordered(&fake).listener(listener).connect().await.unwrap();
     let go = begins.recv().await.unwrap();
     fake.set_lock("T", 0, Some("other"));
@@ -140,16 +147,7 @@ async fn what_was_handled_while_the_lock_was_lost_is_not_committed() {
 async fn a_queue_is_given_up_after_its_handler_ended_and_its_offset_is_saved() {
     let fake = FakeBroker::start(1).await;
     fake.put("T", 0, "a", &[]);
-    let (begun, mut begins) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
-    let listener = move |_: ReceivedMessage| {
-        let begun = begun.clone();
-        async move {
-            let (go, gone) = oneshot::channel();
-            drop(begun.send(go));
-            drop(gone.await);
-            ConsumeOutcome::Done
-        }
-    };
+    let (listener, mut begins) = held();
     let consumer = ordered(&fake).rebalance_interval(Duration::from_secs(3600)).listener(listener);
     let consumer = consumer.connect().await.unwrap();
     let go = begins.recv().await.unwrap();
