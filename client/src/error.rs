@@ -52,6 +52,29 @@ pub enum Error {
         /// What the broker said.
         status: crate::SendStatus,
     },
+    /// A topic has no queue at the broker that holds the transaction's first message; nothing was sent. Messages that
+    /// are decided together lie at one broker.
+    #[error("the topic {topic:?} has no queue at the broker {broker:?}, which holds the transaction")]
+    NotOnBroker {
+        /// The topic.
+        topic: String,
+        /// The name of the transaction's broker.
+        broker: String,
+    },
+    /// The transaction holds as many messages as the producer allows; nothing was sent.
+    #[error("the transaction holds {limit} messages already, which is the limit")]
+    TransactionFull {
+        /// The limit, a count of messages.
+        limit: usize,
+    },
+    /// A message of the transaction may not be stored, so it cannot be committed: roll it back and begin a new one.
+    #[error("the transaction {id} can only be rolled back: {reason}")]
+    TransactionBroken {
+        /// The transaction.
+        id: String,
+        /// What went wrong before.
+        reason: String,
+    },
     /// No answer in time. The request may have been carried out.
     #[error("{operation}: no answer within {after:?}")]
     Timeout {
@@ -116,6 +139,9 @@ impl Error {
             | Self::NoRoute { .. } => true,
             Self::InvalidMessage { .. }
             | Self::MessageTooLarge { .. }
+            | Self::NotOnBroker { .. }
+            | Self::TransactionFull { .. }
+            | Self::TransactionBroken { .. }
             | Self::Protocol { .. }
             | Self::Config(_)
             | Self::File { .. }

@@ -164,10 +164,6 @@ impl Message {
         }
     }
 
-    pub(crate) fn take_out(&mut self, name: &str) {
-        self.properties.remove(name);
-    }
-
     /// Topic, body and property text.
     pub(crate) fn into_parts(self) -> (String, Bytes, String) {
         (self.topic, self.body, self.properties.into_string())
@@ -222,8 +218,13 @@ pub(crate) fn validate_topic(topic: &str) -> Result<(), Error> {
 /// Names that [`Message::property`] refuses, because setting them would change what the broker does. Upstream's list,
 /// and the transaction's own.
 fn is_reserved(name: &str) -> bool {
-    const OF_TRANSACTIONS: &[&str] =
-        &[names::TRANSACTION_ID, names::TRANSACTION_CHECK_TIMES, names::CHECK_IMMUNITY_TIME_IN_SECONDS];
+    const OF_TRANSACTIONS: &[&str] = &[
+        names::TRANSACTION_ID,
+        names::TRANSACTION_CHECK_TIMES,
+        names::CHECK_IMMUNITY_TIME_IN_SECONDS,
+        names::SHARED_TRANSACTION,
+        names::SHARED_TRANSACTION_PART,
+    ];
     names::SYSTEM.contains(&name) || OF_TRANSACTIONS.contains(&name) || name.starts_with(names::TRANSIENT_PREFIX)
 }
 

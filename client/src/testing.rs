@@ -15,7 +15,10 @@ use tenonmq_protocol::{
     Command, DEFAULT_MAX_FRAME, FrameView, RequestCode, RequestHeader, ResponseCode, ResponseHeader, Serialization,
     body::{heartbeat::HeartbeatData, json as dialect, queue::LockRequest},
     header::{OffsetAnswer, PullMessage, PullResult, QueryOffset, SendMessage, SendReceipt, UpdateOffset},
-    message::record::{Assigned, NewRecord, body_crc},
+    message::{
+        id::OffsetMessageId,
+        record::{Assigned, NewRecord, body_crc},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -197,6 +200,12 @@ impl FakeBroker {
     /// Sends a request to every client.
     pub(crate) fn tell(&self, request: &Command) {
         self.shared.lock().writers.retain(|writer| writer.send(request.clone()).is_ok());
+    }
+
+    /// Sends a request over the connection that was made last.
+    pub(crate) fn tell_last(&self, request: &Command) {
+        let told = self.shared.lock().writers.last().map(|writer| writer.send(request.clone()));
+        assert!(matches!(told, Some(Ok(()))), "nobody is connected");
     }
 
     /// How often each code was asked.
@@ -405,8 +414,8 @@ async fn pull(shared: &Shared, request: &Command) -> Command {
 fn send(shared: &Shared, request: &Command) -> Command {
     let sent: SendMessage<'_> = header(request);
     let queue_offset = shared.lock().append(sent.topic, sent.queue_id, &request.body, sent.properties);
-    let receipt =
-        SendReceipt { message_id: "made up", queue_id: sent.queue_id, queue_offset, ..SendReceipt::default() };
+    let place = OffsetMessageId { host: ([127, 0, 0, 1], 2).into(), offset: queue_offset * 1000 }.to_string();
+    let receipt = SendReceipt { message_id: &place, queue_id: sent.queue_id, queue_offset, ..SendReceipt::default() };
     with(ResponseCode::SUCCESS, &receipt)
 }
 

@@ -3,10 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use tenonmq_client::{Error, LocalState, Message, TransactionListener, TransactionProducer};
+use tenonmq_client::{
+    Check, CheckError, CheckListener, Error, LocalState, Message, TransactionListener, TransactionProducer,
+};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -17,8 +19,6 @@ use crate::{
 const GROUP: &str = "order_service";
 /// Longer than any local transaction here takes: an order that is absent after this time will never come.
 const LONGEST_TRANSACTION: Duration = Duration::from_secs(3);
-/// When the order was placed, in milliseconds; a property of its message.
-const PLACED: &str = "placed_ms";
 
 /// Looks orders up, and counts the checks.
 struct Listener {
@@ -36,16 +36,18 @@ impl TransactionListener for Listener {
             Err(_) => LocalState::Unknown, // the row may be there: let the check decide
         }
     }
+}
 
-    async fn check_local_transaction(&self, message: &Message) -> LocalState {
-        let Some(order) = message.keys().next().and_then(|key| key.parse().ok()) else { return LocalState::Rollback };
+impl CheckListener for Listener {
+    async fn check_local_transaction(&self, check: Check) -> Result<LocalState, CheckError> {
+        let Some(order) = check.key().and_then(|key| key.parse().ok()) else { return Ok(LocalState::Rollback) };
         *self.checks.lock().unwrap_or_else(PoisonError::into_inner).entry(order).or_default() += 1;
-        match self.orders.state(order).await {
-            Ok(State::Paid) => LocalState::Commit,
-            Ok(State::Declined) => LocalState::Rollback,
-            Ok(State::Absent) if age(message) > LONGEST_TRANSACTION => LocalState::Rollback,
-            Ok(State::Absent) | Err(_) => LocalState::Unknown,
-        }
+        Ok(match self.orders.state(order).await? {
+            State::Paid => LocalState::Commit,
+            State::Declined => LocalState::Rollback,
+            State::Absent if check.age() > LONGEST_TRANSACTION => LocalState::Rollback,
+            State::Absent => LocalState::Unknown,
+        })
     }
 }
 
@@ -105,8 +107,7 @@ async fn place(
     order: u32,
     fate: Fate,
 ) -> Result<(), Error> {
-    let message =
-        Message::new(TOPIC, format!("order {order}")).key(order.to_string()).property(PLACED, now_ms().to_string());
+    let message = Message::new(TOPIC, format!("order {order}")).key(order.to_string());
     match fate {
         Fate::Paid | Fate::Declined => producer.send_in_transaction(message, (order, fate)).await.map(|_| ()),
         Fate::DiesAfterPaying | Fate::DiesBeforePaying => {
@@ -120,13 +121,4 @@ async fn place(
             Ok(())
         }
     }
-}
-
-fn now_ms() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
-}
-
-fn age(message: &Message) -> Duration {
-    let placed: u128 = message.get(PLACED).and_then(|text| text.parse().ok()).unwrap_or(0);
-    Duration::from_millis(u64::try_from(now_ms().saturating_sub(placed)).unwrap_or(u64::MAX))
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rand::{Rng, rngs::StdRng};
-use tenonmq_client::{LocalState, Message, Producer, TransactionListener, TransactionProducer};
+use tenonmq_client::{
+    Check, CheckError, CheckListener, LocalState, Message, Producer, TransactionListener, TransactionProducer,
+};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -170,9 +172,11 @@ impl TransactionListener for Payments {
         let state = self.settle(message, plan.decision);
         if plan.tells { state } else { LocalState::Unknown }
     }
+}
 
+impl CheckListener for Payments {
     /// A half message whose local transaction never ran is rolled back.
-    async fn check_local_transaction(&self, message: &Message) -> LocalState {
-        self.settle(message, Decision::Rollback)
+    async fn check_local_transaction(&self, check: Check) -> Result<LocalState, CheckError> {
+        Ok(self.settle(check.message(), Decision::Rollback))
     }
 }

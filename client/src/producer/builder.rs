@@ -60,6 +60,11 @@ impl ProducerBuilder {
         self
     }
 
+    pub(crate) fn delayed_halves(mut self) -> Self {
+        self.settings.delayed_halves = true;
+        self
+    }
+
     /// Checks the settings and that a name server can be reached.
     ///
     /// # Errors

@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) compression: Compression,
     pub(crate) compress_over: usize,
     pub(crate) max_message_size: usize,
+    /// Whether half messages may carry delays, because every broker begins them at the commit.
+    pub(crate) delayed_halves: bool,
 }
 
 impl Default for Settings {
@@ -69,6 +71,7 @@ impl Default for Settings {
             compression: Compression::Zlib,
             compress_over: 4096,
             max_message_size: 4 << 20,
+            delayed_halves: false,
         }
     }
 }

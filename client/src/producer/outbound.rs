@@ -70,11 +70,24 @@ impl Outbound {
     pub(crate) fn half(message: &mut Message, settings: &Settings, session: &Session) -> Result<Self, Error> {
         message.put(names::TRAN_MSG, "true");
         message.put(names::PGROUP, &settings.group);
-        message.take_out(names::DELAY);
+        if !settings.delayed_halves {
+            refuse_delay(message)?;
+        }
         assign_id(message, session);
         let mut outbound = Self::from_message(message.clone(), settings, session)?;
         outbound.sys_flag = outbound.sys_flag.with_transaction(TransactionType::Prepared);
         Ok(outbound)
+    }
+}
+
+/// Apache's own client takes a delay level out without a word, and its broker makes a mess of a timer.
+fn refuse_delay(message: &Message) -> Result<(), Error> {
+    let delays = [names::DELAY, names::TIMER_DELAY_SEC, names::TIMER_DELAY_MS, names::TIMER_DELIVER_MS];
+    match delays.into_iter().find(|name| message.get(name).is_some_and(|value| value != "0")) {
+        None => Ok(()),
+        Some(name) => Err(Error::InvalidMessage {
+            reason: format!("a half message with a delay ({name}) needs TenonMQ brokers: say delays_begin_at_commit()"),
+        }),
     }
 }
 

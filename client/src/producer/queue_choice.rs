@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tenonmq_protocol::message::{properties::java_hash, queue::MessageQueue};
 
-use crate::transport::TopicRoute;
+use crate::{error::Error, transport::TopicRoute};
 
 /// How the attempts of one send find their queue.
 pub(crate) enum QueueChoice<'a> {
@@ -12,6 +12,8 @@ pub(crate) enum QueueChoice<'a> {
     InTurn,
     /// This one, every time: order among messages matters more than getting through.
     Exactly(&'a MessageQueue),
+    /// In turn among those of this broker, every time.
+    AtBroker(&'a str),
 }
 
 impl QueueChoice<'_> {
@@ -24,6 +26,10 @@ impl QueueChoice<'_> {
     ) -> Option<Arc<MessageQueue>> {
         match self {
             Self::Exactly(queue) => Some(Arc::new((*queue).clone())),
+            Self::AtBroker(broker) => {
+                let at_broker = |queue: &MessageQueue| queue.broker_name == *broker;
+                route.next_queue(at_broker).filter(|queue| at_broker(queue)).cloned()
+            }
             Self::InTurn => {
                 let usable = |queue: &MessageQueue| {
                     Some(queue.broker_name.as_str()) != failed
@@ -31,6 +37,17 @@ impl QueueChoice<'_> {
                 };
                 route.next_queue(usable).cloned()
             }
+        }
+    }
+}
+
+impl QueueChoice<'_> {
+    /// The error when there is no such queue.
+    pub(crate) fn not_found(&self, topic: &str) -> Error {
+        let topic = topic.to_owned();
+        match self {
+            Self::AtBroker(broker) => Error::NotOnBroker { topic, broker: (*broker).to_owned() },
+            Self::InTurn | Self::Exactly(_) => Error::NoRoute { topic },
         }
     }
 }
@@ -93,6 +110,16 @@ mod tests {
             assert_eq!(queue.map(|q| q.broker_name.clone()).as_deref(), Some("a"));
         }
         assert!(QueueChoice::InTurn.choose(&route, None, |_| true).is_some());
+    }
+
+    #[test]
+    fn the_queues_of_one_broker_are_taken_in_turn_and_no_other_ones() {
+        let (route, choice) = (two_brokers(), QueueChoice::AtBroker("b"));
+        let taken: Vec<_> = (0..3).filter_map(|_| choice.choose(&route, Some("b"), |_| true)).collect();
+        assert!(taken.iter().all(|queue| queue.broker_name == "b"), "{taken:?}");
+        let elsewhere = QueueChoice::AtBroker("c");
+        assert!(elsewhere.choose(&route, None, |_| false).is_none());
+        assert!(matches!(elsewhere.not_found("T"), Error::NotOnBroker { .. }));
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Producer {
         let route = self.session.publish_route(&outbound.topic).await?;
         let failed = failed.map(|queue| queue.broker_name.as_str());
         let queue = choice.choose(&route, failed, |address| self.session.is_unreachable(address));
-        let queue = queue.ok_or_else(|| Error::NoRoute { topic: outbound.topic.clone() })?;
+        let queue = queue.ok_or_else(|| choice.not_found(&outbound.topic))?;
         Ok((route, queue))
     }
 

@@ -1,17 +1,16 @@
 //! Building a [`TransactionProducer`].
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
 use super::{
-    CheckWith, LocalState, NoListener, TransactionListener, TransactionProducer,
-    check::{CHECK_QUEUE, answer_checks},
+    CheckListener, NoListener, TransactionProducer,
+    answer::{CHECK_QUEUE, Desk, answer_checks},
 };
 use crate::{
     config::{ClientConfig, Compression, validate_group},
     error::Error,
-    message::Message,
     producer::{Producer, ProducerBuilder, Replies, role::ProducerRole},
     session::Session,
 };
@@ -21,27 +20,46 @@ use crate::{
 pub struct TransactionProducerBuilder<L> {
     inner: ProducerBuilder,
     listener: L,
+    check_timeout: Duration,
+    max_messages: usize,
 }
 
 impl TransactionProducerBuilder<NoListener> {
     pub(super) fn new(client: ClientConfig) -> Self {
-        Self { inner: ProducerBuilder::new(client), listener: NoListener }
+        Self {
+            inner: ProducerBuilder::new(client),
+            listener: NoListener,
+            check_timeout: Duration::from_secs(30),
+            max_messages: 128,
+        }
     }
 }
 
-impl<L: TransactionListener> TransactionProducerBuilder<L> {
-    /// Runs local transactions and answers checks.
-    pub fn listener<T: TransactionListener>(self, listener: T) -> TransactionProducerBuilder<T> {
-        TransactionProducerBuilder { inner: self.inner, listener }
+impl<L: CheckListener> TransactionProducerBuilder<L> {
+    /// Answers checks: a closure, a [`CheckListener`], a [`CheckRouter`](crate::CheckRouter) with several of them, or a
+    /// [`TransactionListener`](crate::TransactionListener), which runs local transactions too.
+    pub fn listener<T: CheckListener>(self, listener: T) -> TransactionProducerBuilder<T> {
+        let Self { inner, listener: _, check_timeout, max_messages } = self;
+        TransactionProducerBuilder { inner, listener, check_timeout, max_messages }
     }
 
-    /// Answers checks only; messages are decided by hand after [`TransactionProducer::prepare`].
-    pub fn check_with<F, Fut>(self, check: F) -> TransactionProducerBuilder<CheckWith<F>>
-    where
-        F: Fn(Message) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = LocalState> + Send,
-    {
-        self.listener(CheckWith(check))
+    /// Longest duration of one check; one that takes longer is answered *unknown*. Default 30 s.
+    pub fn check_timeout(mut self, limit: Duration) -> Self {
+        self.check_timeout = limit;
+        self
+    }
+
+    /// Most messages in one [`Transaction`](crate::Transaction). Default 128.
+    pub fn max_transaction_messages(mut self, count: usize) -> Self {
+        self.max_messages = count;
+        self
+    }
+
+    /// Allows delays ([`Message::delay`](crate::Message::delay), `deliver_at`, `delay_level`) on half messages: they begin
+    /// with the commit. Only for clusters of TenonMQ brokers: Apache's lose such a message, or delay it before it is a
+    /// half message, so without this word it is refused.
+    pub fn delays_begin_at_commit(self) -> Self {
+        self.with(ProducerBuilder::delayed_halves)
     }
 
     /// The producer group. Required. Brokers ask any producer of the group about any half message of it.
@@ -89,11 +107,13 @@ impl<L: TransactionListener> TransactionProducerBuilder<L> {
         let role = ProducerRole::new(&settings.group, Arc::clone(&replies), Some(checks));
         let session = Session::start(client, Arc::new(role)).await?;
         let listener = Arc::new(self.listener);
-        tokio::spawn(answer_checks(queue, Arc::clone(&listener), settings.group.clone(), session.closing.clone()));
-        Ok(TransactionProducer { producer: Producer::new(session, settings, replies), listener })
+        let desk = Desk { listener: Arc::clone(&listener), group: settings.group.clone(), limit: self.check_timeout };
+        tokio::spawn(answer_checks(queue, desk, session.closing.clone()));
+        let producer = Producer::new(session, settings, replies);
+        Ok(TransactionProducer { producer, listener, max_messages: self.max_messages })
     }
 
     fn with(self, change: impl FnOnce(ProducerBuilder) -> ProducerBuilder) -> Self {
-        Self { inner: change(self.inner), listener: self.listener }
+        Self { inner: change(self.inner), ..self }
     }
 }

@@ -1,103 +1,96 @@
-//! Answering the broker's checks.
+//! The broker's question about one half message.
 
-use std::{sync::Arc, time::Duration};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tenonmq_protocol::{
-    Command,
-    header::{CheckTransaction, EndTransaction, RequestHeader, Verdict},
-    message::record::RecordView,
-};
-use tokio::sync::{Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, debug_span, warn};
+use bytes::Bytes;
+use tenonmq_protocol::message::{properties::names, record::RecordView};
 
-use super::{LocalState, TransactionListener};
-use crate::{
-    error::Error,
-    message::Message,
-    producer::role::CheckRequest,
-    received::plain_body,
-    transport::{Connection, Reply, expect_success},
-};
+use crate::{error::Error, message::Message, received::plain_body, session::now_ms};
 
-/// Checks that may wait; more are dropped, and asked again by the broker.
-pub(super) const CHECK_QUEUE: usize = 1024;
-/// Checks that run at the same time.
-const CONCURRENT_CHECKS: usize = 64;
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Why a check could not find the outcome out. Whatever it is, the answer is [`LocalState::Unknown`](super::LocalState).
+pub type CheckError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves checks until the producer closes.
-pub(super) async fn answer_checks<L: TransactionListener>(
-    mut queue: mpsc::Receiver<CheckRequest>,
-    listener: Arc<L>,
-    group: String,
-    closing: CancellationToken,
-) {
-    let group: Arc<str> = group.into();
-    let permits = Arc::new(Semaphore::new(CONCURRENT_CHECKS));
-    loop {
-        let next = tokio::select! { next = queue.recv() => next, () = closing.cancelled() => return };
-        let Some((connection, request)) = next else { return };
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let (listener, group, closing) = (Arc::clone(&listener), Arc::clone(&group), closing.clone());
-        let span = debug_span!("check_transaction", %group, peer = connection.address());
-        let serve = async move {
-            let _permit = permit;
-            tokio::select! {
-                result = answer(&connection, &request, &*listener, &group) => {
-                    if let Err(error) = result {
-                        warn!(%error, "transaction check");
-                    }
-                }
-                () = closing.cancelled() => {}
-            }
-        };
-        tokio::spawn(serve.instrument(span));
+/// A broker asks what became of the local transaction behind a half message.
+#[derive(Debug, Clone)]
+pub struct Check {
+    message: Message,
+    born_ms: i64,
+    stored_ms: i64,
+    age: Duration,
+    earlier_checks: u32,
+}
+
+impl Check {
+    /// Reads the record that a broker sent with its question.
+    pub(super) fn read(record: &Bytes) -> Result<Self, Error> {
+        let view = RecordView::parse(record).map_err(|error| malformed(error.to_string()))?;
+        let message = Message::from_half(view.topic(), plain_body(&view, record)?, view.flag(), view.properties_text());
+        let with_this_one: u32 =
+            message.get(names::TRANSACTION_CHECK_TIMES).and_then(|times| times.trim().parse().ok()).unwrap_or(1);
+        Ok(Self {
+            born_ms: view.born_timestamp(),
+            stored_ms: view.store_timestamp(),
+            age: millis(now_ms().saturating_sub(view.born_timestamp())),
+            earlier_checks: with_this_one.saturating_sub(1),
+            message,
+        })
+    }
+
+    /// The message as it was sent: its own topic, its body decompressed, and the properties that broker and client added.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// The message, without its question.
+    pub fn into_message(self) -> Message {
+        self.message
+    }
+
+    /// The first business key of the message.
+    pub fn key(&self) -> Option<&str> {
+        self.message.keys().next()
+    }
+
+    /// How long ago the producer made the message, as this machine's clock says when the question arrives. Zero if the
+    /// producer's clock is ahead of it.
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// When the producer made the message, by its own clock.
+    pub fn born_at(&self) -> SystemTime {
+        UNIX_EPOCH + millis(self.born_ms)
+    }
+
+    /// When the broker stored it, by the broker's clock. Apache's broker copies a half message with every check, and tells
+    /// when the copy before was made.
+    pub fn stored_at(&self) -> SystemTime {
+        UNIX_EPOCH + millis(self.stored_ms)
+    }
+
+    /// How often the broker asked before. Apache's broker also counts the rounds in which it did not ask because the
+    /// message was immune ([`Message::check_immunity`]).
+    pub fn earlier_checks(&self) -> u32 {
+        self.earlier_checks
+    }
+
+    /// The transaction that the message shares with others ([`Transaction::id`](super::Transaction::id)). The outcome
+    /// belongs to it, not to the message: all its messages must get the same answer, so look it up by this alone.
+    pub fn transaction_id(&self) -> Option<&str> {
+        self.message.get(names::SHARED_TRANSACTION)
+    }
+
+    /// Which of its transaction's messages this is, in the order of their sending, from 0. How many there are is known
+    /// to whoever committed it, not to a half message: others may have followed.
+    pub fn part(&self) -> Option<u32> {
+        self.message.get(names::SHARED_TRANSACTION_PART).and_then(|part| part.parse().ok())
     }
 }
 
-async fn answer<L: TransactionListener>(
-    connection: &Connection,
-    request: &Command,
-    listener: &L,
-    group: &str,
-) -> Result<(), Error> {
-    let check: CheckTransaction<'_> = request.request_header().map_err(|error| malformed(error.to_string()))?;
-    let message = message_of(&request.body)?;
-    let id = check.transaction_id.or(check.message_id).or(message.id()).unwrap_or_default();
-    let state = listener.check_local_transaction(&message).await;
-    debug!(id, ?state, "checked");
-    let header = EndTransaction {
-        topic: check.topic,
-        producer_group: group,
-        half_queue_offset: check.half_queue_offset,
-        commit_log_offset: check.commit_log_offset,
-        verdict: match state {
-            LocalState::Commit => Verdict::Commit,
-            LocalState::Rollback => Verdict::Rollback,
-            LocalState::Unknown => Verdict::Unknown,
-        },
-        from_check: true,
-        message_id: Some(check.message_id.unwrap_or(id)),
-        transaction_id: Some(id),
-        broker_name: check.broker_name,
-    };
-    match state {
-        // brokers do not answer this one
-        LocalState::Unknown => connection.oneway(&header, &[]).await,
-        LocalState::Commit | LocalState::Rollback => {
-            let decode = |reply: Reply<'_>| expect_success(EndTransaction::CODE, &reply);
-            connection.call(&header, &[], ANSWER_TIMEOUT, decode).await
-        }
-    }
-}
-
-/// The half message as the application knows it: its own topic, its body decompressed.
-fn message_of(record: &bytes::Bytes) -> Result<Message, Error> {
-    let view = RecordView::parse(record).map_err(|error| malformed(error.to_string()))?;
-    Ok(Message::from_half(view.topic(), plain_body(&view, record)?, view.flag(), view.properties_text()))
-}
-
-fn malformed(reason: String) -> Error {
+pub(super) fn malformed(reason: String) -> Error {
     Error::Protocol { operation: "CHECK_TRANSACTION_STATE", reason }
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }

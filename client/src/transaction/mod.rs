@@ -6,33 +6,43 @@
 //!                                           └─Unknown──► the broker asks a producer of the group, later
 //! ```
 //!
-//! With a [`TransactionListener`] the producer runs the local transaction itself
-//! ([`send_in_transaction`](TransactionProducer::send_in_transaction)). Without one, a message is
-//! [prepared](TransactionProducer::prepare) and decided by hand. In both cases somebody of the group must answer the
-//! broker's checks from durable state, because the process that sent the half message may be gone.
+//! The producer runs the local transaction: a future that is handed to the send
+//! ([`send_with`](TransactionProducer::send_with)) or a method of its [`TransactionListener`]
+//! ([`send_in_transaction`](TransactionProducer::send_in_transaction)). Or a message is
+//! [prepared](TransactionProducer::prepare) and decided by hand, alone or [together](TransactionProducer::begin) with
+//! others. In all cases somebody of the group must answer the broker's checks from durable state, because the process
+//! that sent the half message may be gone: a [`CheckListener`], or several behind a [`CheckRouter`].
 //!
 //! Invariant: a decision is never guessed. Whatever goes wrong after the half message was stored (a panic, a cancelled
 //! future, a lost connection) leaves it undecided, and the check decides.
 
+mod answer;
 mod builder;
 mod check;
 mod listener;
 mod prepared;
+mod router;
+mod several;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
-use tenonmq_protocol::header::Verdict;
+use tracing::warn;
 
 pub use self::{
     builder::TransactionProducerBuilder,
-    listener::{CheckWith, LocalState, NoListener, TransactionListener},
+    check::{Check, CheckError},
+    listener::{CheckListener, IntoAnswer, LocalState, NoListener, TransactionListener},
     prepared::Prepared,
+    router::CheckRouter,
+    several::{MessageOutcome, Transaction, TransactionOutcome},
 };
 use crate::{
     config::ClientConfig,
     error::Error,
     message::Message,
-    producer::{Outbound, Producer, QueueChoice, SendReceipt, SendStatus},
+    producer::{Producer, QueueChoice, SendReceipt},
 };
 
 /// What became of a transactional send.
@@ -51,39 +61,40 @@ pub struct TransactionReceipt {
 /// Sends transactional messages and answers the broker's checks for its group.
 ///
 /// ```no_run
-/// use tenonmq_client::{LocalState, Message, TransactionListener, TransactionProducer};
+/// use tenonmq_client::{Check, LocalState, Message, TransactionProducer};
 ///
-/// struct Orders;
-///
-/// impl TransactionListener for Orders {
-///     type Input = u64;
-///     async fn execute_local_transaction(&self, _: &Message, order: u64) -> LocalState {
-///         if pay(order).await { LocalState::Commit } else { LocalState::Unknown }
-///     }
-///     async fn check_local_transaction(&self, message: &Message) -> LocalState {
-///         match message.keys().next() {
-///             Some(order) if is_paid(order).await => LocalState::Commit,
-///             _ => LocalState::Unknown,
-///         }
-///     }
-/// }
-/// # async fn pay(_: u64) -> bool { true }
-/// # async fn is_paid(_: &str) -> bool { true }
-///
+/// # async fn pay(_: u64) -> Result<(), std::io::Error> { Ok(()) }
+/// # async fn is_paid(_: Option<&str>) -> Result<bool, std::io::Error> { Ok(true) }
 /// # async fn example() -> Result<(), tenonmq_client::Error> {
-/// let producer = TransactionProducer::builder("127.0.0.1:9876").group("orders").listener(Orders).connect().await?;
-/// let receipt = producer.send_in_transaction(Message::new("paid", "order 42").key("42"), 42).await?;
+/// let producer = TransactionProducer::builder("127.0.0.1:9876")
+///     .group("orders")
+///     .listener(async |check: Check| {
+///         // from the database; an error is answered "unknown", and the broker asks again
+///         let paid = is_paid(check.key()).await?;
+///         Ok::<_, std::io::Error>(if paid { LocalState::Commit } else { LocalState::Unknown })
+///     })
+///     .connect()
+///     .await?;
+/// let message = Message::new("paid", "order 42").key("42");
+/// let receipt = producer
+///     .send_with(message, async |_: Message| {
+///         pay(42).await?;
+///         Ok::<_, std::io::Error>(LocalState::Commit)
+///     })
+///     .await?;
 /// assert_eq!(receipt.state, LocalState::Commit);
 /// # Ok(()) }
 /// ```
-pub struct TransactionProducer<L: TransactionListener = NoListener> {
+pub struct TransactionProducer<L: CheckListener = NoListener> {
     producer: Producer,
     listener: Arc<L>,
+    max_messages: usize,
 }
 
-impl<L: TransactionListener> Clone for TransactionProducer<L> {
+impl<L: CheckListener> Clone for TransactionProducer<L> {
     fn clone(&self) -> Self {
-        Self { producer: self.producer.clone(), listener: Arc::clone(&self.listener) }
+        let listener = Arc::clone(&self.listener);
+        Self { producer: self.producer.clone(), listener, max_messages: self.max_messages }
     }
 }
 
@@ -95,7 +106,7 @@ impl TransactionProducer {
 }
 
 impl<L: TransactionListener> TransactionProducer<L> {
-    /// Stores a half message, runs the local transaction, and tells the broker its outcome.
+    /// Stores a half message, has the listener run the local transaction, and tells the broker its outcome.
     ///
     /// # Errors
     /// Only for what happens before the local transaction: it has then not been run. Once it has, the result is `Ok`
@@ -104,14 +115,35 @@ impl<L: TransactionListener> TransactionProducer<L> {
     pub async fn send_in_transaction(&self, message: Message, input: L::Input) -> Result<TransactionReceipt, Error> {
         let mut message = message;
         let prepared = self.store_half(&mut message).await?;
-        let send = prepared.receipt().clone();
         let state = self.listener.execute_local_transaction(&message, input).await;
-        let confirmed = match state {
-            LocalState::Commit => prepared.settle(Verdict::Commit).await,
-            LocalState::Rollback => prepared.settle(Verdict::Rollback).await,
-            LocalState::Unknown => prepared.leave_undecided().await,
-        };
-        Ok(TransactionReceipt { send, state, confirmed })
+        Ok(prepared.decide(state).await)
+    }
+}
+
+impl<L: CheckListener> TransactionProducer<L> {
+    /// Stores a half message, runs the given local transaction, and tells the broker its outcome. The local transaction
+    /// is handed the message with its id, and returns a [`LocalState`] or a `Result<LocalState, E>`.
+    ///
+    /// # Errors
+    /// Only for what happens before the local transaction: it has then not been run. Once it has, the result is `Ok`
+    /// with its state, and [`TransactionReceipt::confirmed`] says whether the broker knows. If the local transaction
+    /// itself fails with an error, that is logged and the state is [`LocalState::Unknown`]: the check decides.
+    #[tracing::instrument(level = "debug", skip_all, fields(topic = message.topic(), group = self.group()))]
+    pub async fn send_with<F, Fut>(&self, message: Message, local: F) -> Result<TransactionReceipt, Error>
+    where
+        F: FnOnce(Message) -> Fut + Send,
+        Fut: Future<Output: IntoAnswer> + Send,
+    {
+        let mut message = message;
+        let prepared = self.store_half(&mut message).await?;
+        let state = local(message).await.into_answer().unwrap_or_else(|error| {
+            warn!(
+                id = prepared.message_id(),
+                error, "the local transaction failed: the check will ask for its outcome"
+            );
+            LocalState::Unknown
+        });
+        Ok(prepared.decide(state).await)
     }
 
     /// Stores a half message that the caller decides by hand.
@@ -121,6 +153,23 @@ impl<L: TransactionListener> TransactionProducer<L> {
     pub async fn prepare(&self, message: Message) -> Result<Prepared, Error> {
         let mut message = message;
         self.store_half(&mut message).await
+    }
+
+    /// Begins a transaction of several messages that the caller decides by hand, all at once.
+    pub fn begin(&self) -> Transaction {
+        let id = self.producer.session.next_key().as_str().to_owned();
+        Transaction::new(self.producer.clone(), id, self.max_messages)
+    }
+
+    /// As [`begin`](Self::begin), under an id of the application's own, such as an order's. Transactions under one id
+    /// share their fate, so never use one twice.
+    ///
+    /// # Errors
+    /// [`Error::InvalidMessage`] for an id that is empty, longer than 255 bytes, or contains U+0001 or U+0002.
+    pub fn begin_as(&self, id: impl Into<String>) -> Result<Transaction, Error> {
+        let id = id.into();
+        several::validate_id(&id)?;
+        Ok(Transaction::new(self.producer.clone(), id, self.max_messages))
     }
 
     /// Makes this producer known to the brokers of a topic, so that they ask it about half messages of its group although
@@ -157,14 +206,7 @@ impl<L: TransactionListener> TransactionProducer<L> {
     }
 
     async fn store_half(&self, message: &mut Message) -> Result<Prepared, Error> {
-        let outbound = Outbound::half(message, &self.producer.settings, &self.producer.session)?;
-        let receipt = self.producer.deliver(&outbound, QueueChoice::InTurn).await?;
-        let status = receipt.status;
-        let prepared = Prepared::new(self.producer.clone(), outbound.topic, receipt)?;
-        if status != SendStatus::Ok {
-            prepared.settle(Verdict::Rollback).await;
-            return Err(Error::HalfNotSafe { status });
-        }
-        Ok(prepared)
+        let outbound = prepared::outbound(&self.producer, message)?;
+        prepared::store(&self.producer, outbound, QueueChoice::InTurn).await
     }
 }

@@ -9,11 +9,30 @@ use tenonmq_protocol::{
 };
 use tracing::warn;
 
+use super::{LocalState, TransactionReceipt};
 use crate::{
     error::Error,
-    producer::{Producer, SendReceipt},
+    message::Message,
+    producer::{Outbound, Producer, QueueChoice, SendReceipt, SendStatus},
     transport::{Reply, expect_success},
 };
+
+/// Makes a message a half message, ready to be sent. Fails for what is wrong with the message itself.
+pub(super) fn outbound(producer: &Producer, message: &mut Message) -> Result<Outbound, Error> {
+    Outbound::half(message, &producer.settings, &producer.session)
+}
+
+/// Stores a half message, safely or not at all.
+pub(super) async fn store(producer: &Producer, outbound: Outbound, choice: QueueChoice<'_>) -> Result<Prepared, Error> {
+    let receipt = producer.deliver(&outbound, choice).await?;
+    let status = receipt.status;
+    let prepared = Prepared::new(producer.clone(), outbound.topic, receipt)?;
+    if status != SendStatus::Ok {
+        prepared.settle(Verdict::Rollback).await;
+        return Err(Error::HalfNotSafe { status });
+    }
+    Ok(prepared)
+}
 
 /// A stored half message: invisible until it is committed.
 ///
@@ -28,7 +47,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(producer: Producer, topic: String, receipt: SendReceipt) -> Result<Self, Error> {
+    fn new(producer: Producer, topic: String, receipt: SendReceipt) -> Result<Self, Error> {
         let place = receipt.offset_message_id.parse().map_err(|_| Error::Protocol {
             operation: "SEND_MESSAGE_V2",
             reason: format!("the message id {:?} names no place in the log", receipt.offset_message_id),
@@ -63,8 +82,19 @@ impl Prepared {
         self.end(Verdict::Rollback).await
     }
 
+    /// Tells the broker what a local transaction came to.
+    pub(super) async fn decide(self, state: LocalState) -> TransactionReceipt {
+        let send = self.receipt.clone();
+        let confirmed = match state {
+            LocalState::Commit => self.settle(Verdict::Commit).await,
+            LocalState::Rollback => self.settle(Verdict::Rollback).await,
+            LocalState::Unknown => self.leave_undecided().await,
+        };
+        TransactionReceipt { send, state, confirmed }
+    }
+
     /// Tells the broker; a failure is logged, because the check makes up for it.
-    pub(super) async fn settle(self, verdict: Verdict) -> bool {
+    async fn settle(self, verdict: Verdict) -> bool {
         let told = self.end(verdict).await;
         if let Err(error) = &told {
             warn!(id = self.message_id(), ?verdict, %error, "the decision is not confirmed: the check will ask for it");
@@ -73,7 +103,7 @@ impl Prepared {
     }
 
     /// Tells the broker that the outcome is unknown. It never answers that.
-    pub(super) async fn leave_undecided(self) -> bool {
+    async fn leave_undecided(self) -> bool {
         let limit = self.producer.settings.send_timeout;
         let told = async {
             let connection = self.producer.session.broker(&self.address()?, limit).await?;
@@ -83,7 +113,11 @@ impl Prepared {
         false
     }
 
-    async fn end(&self, verdict: Verdict) -> Result<(), Error> {
+    pub(super) fn into_receipt(self) -> SendReceipt {
+        self.receipt
+    }
+
+    pub(super) async fn end(&self, verdict: Verdict) -> Result<(), Error> {
         let limit = self.producer.settings.send_timeout;
         let session = &self.producer.session;
         let decode = |reply: Reply<'_>| expect_success(RequestCode::END_TRANSACTION, &reply);

@@ -66,6 +66,10 @@ macro_rules! for_each_client_scenario {
             transactions::an_unknown_outcome_is_asked_for,
             transactions::a_prepared_message_is_decided_by_hand,
             transactions::a_dropped_message_is_decided_by_another_producer_of_the_group,
+            transactions::several_messages_get_one_decision,
+            transactions::several_dropped_messages_get_one_answer,
+            transactions::a_check_that_fails_is_asked_again,
+            transactions::checks_find_the_listener_of_their_topic_and_tag,
         }
     };
 }
