@@ -88,8 +88,8 @@ pub use self::{
     producer::{BatchReceipt, Producer, ProducerBuilder, SendReceipt, SendStatus, index_by_key},
     received::ReceivedMessage,
     transaction::{
-        Check, CheckError, CheckListener, CheckRouter, IntoAnswer, LocalState, MessageOutcome, NoListener, Prepared,
-        Transaction, TransactionListener, TransactionOutcome, TransactionProducer, TransactionProducerBuilder,
-        TransactionReceipt,
+        Check, CheckError, CheckListener, CheckRouter, HalfPlace, IntoAnswer, LocalState, MessageOutcome, NoListener,
+        Prepared, Transaction, TransactionListener, TransactionOutcome, TransactionProducer,
+        TransactionProducerBuilder, TransactionReceipt,
     },
 };

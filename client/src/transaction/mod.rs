@@ -34,7 +34,7 @@ pub use self::{
     builder::TransactionProducerBuilder,
     check::{Check, CheckError},
     listener::{CheckListener, IntoAnswer, LocalState, NoListener, TransactionListener},
-    prepared::Prepared,
+    prepared::{HalfPlace, Prepared},
     router::CheckRouter,
     several::{MessageOutcome, Transaction, TransactionOutcome},
 };
@@ -153,6 +153,16 @@ impl<L: CheckListener> TransactionProducer<L> {
     pub async fn prepare(&self, message: Message) -> Result<Prepared, Error> {
         let mut message = message;
         self.store_half(&mut message).await
+    }
+
+    /// A half message that this producer or another one of its group stored, to be decided by hand. Nothing is asked of
+    /// the broker: whether the message is there, and undecided, shows when it is decided.
+    ///
+    /// # Errors
+    /// [`Error::NoRoute`], or that no name server could be asked.
+    pub async fn adopt(&self, place: HalfPlace) -> Result<Prepared, Error> {
+        self.producer.session.publish_route(&place.topic).await?;
+        Ok(Prepared::adopted(self.producer.clone(), place))
     }
 
     /// Begins a transaction of several messages that the caller decides by hand, all at once.

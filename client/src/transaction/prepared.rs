@@ -5,7 +5,7 @@ use std::fmt;
 use tenonmq_protocol::{
     RequestCode,
     header::{EndTransaction, Verdict},
-    message::id::OffsetMessageId,
+    message::{id::OffsetMessageId, queue::MessageQueue},
 };
 use tracing::warn;
 
@@ -46,7 +46,40 @@ pub struct Prepared {
     place: OffsetMessageId,
 }
 
+/// Where a half message lies, and all that it takes to decide it: for those who record it and decide in another process
+/// ([`TransactionProducer::adopt`](crate::TransactionProducer::adopt)).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HalfPlace {
+    /// Its topic.
+    pub topic: String,
+    /// The broker's name.
+    pub broker: String,
+    /// Its position in the broker's queue of half messages.
+    pub half_queue_offset: i64,
+    /// Its position in the broker's log, in bytes.
+    pub commit_log_offset: i64,
+    /// The message's id, which is also the transaction's.
+    pub message_id: String,
+}
+
 impl Prepared {
+    pub(super) fn adopted(producer: Producer, place: HalfPlace) -> Self {
+        let HalfPlace { topic, broker, half_queue_offset, commit_log_offset, message_id } = place;
+        // its host is what only the sender's receipt shows
+        let host = (std::net::Ipv4Addr::UNSPECIFIED, 0).into();
+        let place = OffsetMessageId { host, offset: commit_log_offset };
+        let receipt = SendReceipt {
+            status: SendStatus::Ok,
+            message_id,
+            offset_message_id: place.to_string(),
+            queue: MessageQueue::new(topic.as_str(), broker, 0),
+            queue_offset: half_queue_offset,
+            transaction_id: None,
+            recall_handle: None,
+        };
+        Self { producer, topic, receipt, place }
+    }
+
     fn new(producer: Producer, topic: String, receipt: SendReceipt) -> Result<Self, Error> {
         let place = receipt.offset_message_id.parse().map_err(|_| Error::Protocol {
             operation: "SEND_MESSAGE_V2",
@@ -63,6 +96,28 @@ impl Prepared {
     /// The message's id, which is also the transaction's.
     pub fn message_id(&self) -> &str {
         &self.receipt.message_id
+    }
+
+    /// What to record in order to decide it elsewhere.
+    pub fn place(&self) -> HalfPlace {
+        HalfPlace {
+            topic: self.topic.clone(),
+            broker: self.receipt.queue.broker_name.clone(),
+            half_queue_offset: self.receipt.queue_offset,
+            commit_log_offset: self.place.offset,
+            message_id: self.receipt.message_id.clone(),
+        }
+    }
+
+    /// Whether its broker can be spoken to at this moment: connects, and tells it nothing of the decision.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); nothing was said to the broker.
+    pub async fn reach(&self) -> Result<(), Error> {
+        let limit = self.producer.settings.send_timeout;
+        let session = &self.producer.session;
+        session.publish_route(&self.topic).await?;
+        session.broker(&self.address()?, limit).await.map(|_| ())
     }
 
     /// Makes the message visible and waits for the broker's word.

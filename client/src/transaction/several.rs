@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use tenonmq_protocol::{header::Verdict, message::properties::names};
 use tracing::warn;
 
-use super::{LocalState, Prepared, prepared};
+use super::{HalfPlace, LocalState, Prepared, prepared};
 use crate::{
     error::Error,
     message::Message,
@@ -86,6 +86,11 @@ impl Transaction {
     /// Where the half messages lie, in the order of their sending.
     pub fn receipts(&self) -> impl ExactSizeIterator<Item = &SendReceipt> {
         self.stored.iter().map(Prepared::receipt)
+    }
+
+    /// The same, with all that it takes to decide them elsewhere.
+    pub fn places(&self) -> impl ExactSizeIterator<Item = HalfPlace> {
+        self.stored.iter().map(Prepared::place)
     }
 
     /// Stores a half message and returns where.

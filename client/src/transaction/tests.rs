@@ -108,6 +108,25 @@ async fn a_decision_names_the_half_message() {
 }
 
 #[tokio::test]
+async fn a_half_message_is_decided_by_whoever_has_its_place() {
+    let fake = FakeBroker::start(1).await;
+    let prepared = producer(&fake).await.prepare(Message::new("T", "paid")).await.unwrap();
+    let place = prepared.place();
+    drop(prepared);
+    let another = producer(&fake).await;
+    let adopted = another.adopt(place.clone()).await.unwrap();
+    adopted.reach().await.unwrap();
+    assert!(fake.seen(END).is_empty(), "reaching tells nothing");
+    assert_eq!(adopted.place(), place);
+    adopted.commit().await.unwrap();
+    let ends = fake.seen(END);
+    let told = end(&ends[0]);
+    assert_eq!((told.half_queue_offset, told.commit_log_offset), (place.half_queue_offset, place.commit_log_offset));
+    assert_eq!((told.message_id, told.transaction_id), (Some(&*place.message_id), Some(&*place.message_id)));
+    assert_eq!((told.topic, told.broker_name), (Some("T"), Some(BROKER)));
+}
+
+#[tokio::test]
 async fn messages_of_one_transaction_carry_its_id_and_get_one_decision() {
     let fake = FakeBroker::start(2).await;
     let producer = producer(&fake).await;
