@@ -11,7 +11,11 @@ use std::{
 use bytes::Bytes;
 use tenonmq_protocol::message::properties::names;
 
-use crate::{error::Error, text::PropertyText};
+use crate::{
+    error::Error,
+    text::PropertyText,
+    transaction::{ID_PROPERTY, PART_PROPERTY},
+};
 
 /// A message to be sent: a topic, a body, and properties.
 ///
@@ -222,8 +226,8 @@ fn is_reserved(name: &str) -> bool {
         names::TRANSACTION_ID,
         names::TRANSACTION_CHECK_TIMES,
         names::CHECK_IMMUNITY_TIME_IN_SECONDS,
-        names::SHARED_TRANSACTION,
-        names::SHARED_TRANSACTION_PART,
+        ID_PROPERTY,
+        PART_PROPERTY,
     ];
     names::SYSTEM.contains(&name) || OF_TRANSACTIONS.contains(&name) || name.starts_with(names::TRANSIENT_PREFIX)
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tenonmq_protocol::message::{properties::names, record::RecordView};
 
+use super::several::{ID_PROPERTY, PART_PROPERTY};
 use crate::{error::Error, message::Message, received::plain_body, session::now_ms};
 
 /// Why a check could not find the outcome out. Whatever it is, the answer is [`LocalState::Unknown`](super::LocalState).
@@ -77,13 +78,13 @@ impl Check {
     /// The transaction that the message shares with others ([`Transaction::id`](super::Transaction::id)). The outcome
     /// belongs to it, not to the message: all its messages must get the same answer, so look it up by this alone.
     pub fn transaction_id(&self) -> Option<&str> {
-        self.message.get(names::SHARED_TRANSACTION)
+        self.message.get(ID_PROPERTY)
     }
 
     /// Which of its transaction's messages this is, in the order of their sending, from 0. How many there are is known
     /// to whoever committed it, not to a half message: others may have followed.
     pub fn part(&self) -> Option<u32> {
-        self.message.get(names::SHARED_TRANSACTION_PART).and_then(|part| part.parse().ok())
+        self.message.get(PART_PROPERTY).and_then(|part| part.parse().ok())
     }
 }
 

@@ -30,6 +30,7 @@ use std::{future::Future, sync::Arc};
 
 use tracing::warn;
 
+pub(crate) use self::several::{ID_PROPERTY, PART_PROPERTY};
 pub use self::{
     builder::TransactionProducerBuilder,
     check::{Check, CheckError},

@@ -14,7 +14,7 @@
 use std::fmt;
 
 use futures_util::future::join_all;
-use tenonmq_protocol::{header::Verdict, message::properties::names};
+use tenonmq_protocol::header::Verdict;
 use tracing::warn;
 
 use super::{HalfPlace, LocalState, Prepared, prepared};
@@ -24,6 +24,10 @@ use crate::{
     producer::{Producer, QueueChoice, SendReceipt},
 };
 
+/// Names the transaction that several half messages share.
+pub(crate) const ID_PROPERTY: &str = "TENON_TX_ID";
+/// Which of its transaction's half messages it is, from 0.
+pub(crate) const PART_PROPERTY: &str = "TENON_TX_PART";
 /// Longest id of a transaction, in bytes.
 const LONGEST_ID: usize = 255;
 
@@ -104,8 +108,8 @@ impl Transaction {
         if self.stored.len() >= self.limit {
             return Err(Error::TransactionFull { limit: self.limit });
         }
-        message.put(names::SHARED_TRANSACTION, &self.id);
-        message.put(names::SHARED_TRANSACTION_PART, &self.stored.len().to_string());
+        message.put(ID_PROPERTY, &self.id);
+        message.put(PART_PROPERTY, &self.stored.len().to_string());
         let outbound = prepared::outbound(&self.producer, &mut message)?;
         let broker = self.broker().map(str::to_owned);
         let choice = broker.as_deref().map_or(QueueChoice::InTurn, QueueChoice::AtBroker);

@@ -325,8 +325,6 @@ pub mod names {
         CRC32 = "__CRC32#", "Checksum of the whole record.";
         DLQ_ORIGIN_TOPIC = "DLQ_ORIGIN_TOPIC", "Topic of a dead letter.";
         DLQ_ORIGIN_MESSAGE_ID = "DLQ_ORIGIN_MESSAGE_ID", "Id of a dead letter.";
-        SHARED_TRANSACTION = "TENON_TX_ID", "Ours. Names the transaction that several half messages share. Set by their producer.";
-        SHARED_TRANSACTION_PART = "TENON_TX_PART", "Ours. Which of its transaction's half messages it is, from 0.";
         MAX_RETRIES = "TENON_MAX_RETRIES", "Ours. How often the message is retried, whatever its consumers and their group say. Set by its producer.";
         CAUSES = "TENON_CAUSES", "Ours. Why the last tries failed, see [`FailureCause`](super::super::FailureCause).";
         REDRIVEN = "TENON_REDRIVEN", "Ours. How often the message was sent again out of the dead letters.";
