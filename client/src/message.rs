@@ -173,6 +173,15 @@ impl Message {
         (self.topic, self.body, self.properties.into_string())
     }
 
+    /// Whether it can be sent, as far as can be said here: what a send checks before anything leaves the process, but for
+    /// the size of the body, whose limit is the producer's.
+    ///
+    /// # Errors
+    /// [`Error::InvalidMessage`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.validate()
+    }
+
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let invalid = |reason: String| Err(Error::InvalidMessage { reason });
         if let Some(fault) = &self.fault {

@@ -1,0 +1,137 @@
+//! The test kit: places where a process may die, and the means to make it die there.
+//!
+//! Every pattern passes its [`Point`]s in the order of its work. With the feature `test-kit`, [`Faults::crash_at`] makes the
+//! work end there as if the process had died: nothing after the point runs, open transactions are not committed, leases are
+//! not given back. What is in the database then is what a restart finds. Without the feature a point is no code at all.
+
+/// A place between two steps that a crash can separate.
+///
+/// [`Point::ALL`] lists them, so that a test can go through every one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Point {
+    /// Outbox: the row is written; the caller's transaction is not committed.
+    PublishWritten,
+    /// Relay: rows are leased; the lease is not committed.
+    ClaimWritten,
+    /// Relay: the lease is committed; nothing is sent.
+    Claimed,
+    /// Relay: the broker has the message; the row does not know.
+    Sent,
+    /// Relay: the outcome is written; it is not committed.
+    OutcomeWritten,
+    /// Relay: the outcome is committed.
+    OutcomeKept,
+    /// Inbox: the message's row is written; the effects are not.
+    ReceiptWritten,
+    /// Inbox: row and effects are written; they are not committed.
+    EffectsWritten,
+    /// Inbox: row and effects are committed; the broker does not know.
+    EffectsKept,
+    /// Inbox: handling failed; the failure is not recorded.
+    HandlingFailed,
+    /// Inbox: the failure is recorded; the broker does not know.
+    FailureKept,
+    /// Inbox: a failed message is leased for its next try.
+    RetryClaimed,
+    /// Outbox and inbox: a chunk of old rows is removed, not committed.
+    CleaningWritten,
+}
+
+impl Point {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::PublishWritten,
+        Self::ClaimWritten,
+        Self::Claimed,
+        Self::Sent,
+        Self::OutcomeWritten,
+        Self::OutcomeKept,
+        Self::ReceiptWritten,
+        Self::EffectsWritten,
+        Self::EffectsKept,
+        Self::HandlingFailed,
+        Self::FailureKept,
+        Self::RetryClaimed,
+        Self::CleaningWritten,
+    ];
+}
+
+/// Which points are to crash. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    #[cfg(feature = "test-kit")]
+    armed: std::sync::Arc<parking_lot::Mutex<Armed>>,
+}
+
+#[cfg(feature = "test-kit")]
+#[derive(Debug, Default)]
+struct Armed {
+    /// The point, and how often it is still passed unharmed.
+    crash: Option<(Point, u32)>,
+    passed: std::collections::HashMap<Point, u32>,
+}
+
+#[cfg(feature = "test-kit")]
+impl Faults {
+    /// Makes the work that comes to `point` next end there, once.
+    pub fn crash_at(&self, point: Point) {
+        self.crash_at_nth(point, 1);
+    }
+
+    /// Makes the work that comes to `point` for the `nth` time from now (from 1) end there, once.
+    pub fn crash_at_nth(&self, point: Point, nth: u32) {
+        self.armed.lock().crash = Some((point, nth.saturating_sub(1)));
+    }
+
+    /// Whether a crash is still to come.
+    pub fn is_armed(&self) -> bool {
+        self.armed.lock().crash.is_some()
+    }
+
+    /// How often work came to that point.
+    pub fn passed(&self, point: Point) -> u32 {
+        self.armed.lock().passed.get(&point).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn pass(&self, point: Point) -> Result<(), crate::Error> {
+        let mut armed = self.armed.lock();
+        *armed.passed.entry(point).or_default() += 1;
+        match &mut armed.crash {
+            Some((at, 0)) if *at == point => {
+                armed.crash = None;
+                Err(crate::Error::Crashed(point))
+            }
+            Some((at, left)) if *at == point => {
+                *left -= 1;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(not(feature = "test-kit"))]
+impl Faults {
+    #[inline(always)]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same shape as with the test kit")]
+    pub(crate) fn pass(&self, _: Point) -> Result<(), crate::Error> {
+        Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "test-kit"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_armed_point_crashes_once_and_others_do_not() {
+        let faults = Faults::default();
+        faults.crash_at_nth(Point::Sent, 2);
+        assert!(faults.pass(Point::Claimed).is_ok());
+        assert!(faults.pass(Point::Sent).is_ok());
+        assert!(matches!(faults.pass(Point::Sent), Err(crate::Error::Crashed(Point::Sent))));
+        assert!(faults.pass(Point::Sent).is_ok());
+        assert_eq!((faults.passed(Point::Sent), faults.is_armed()), (3, false));
+    }
+}

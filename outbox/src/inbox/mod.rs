@@ -1,0 +1,1 @@
+//! Messages that take effect once. (The table is there; the calls follow.)

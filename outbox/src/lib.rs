@@ -1,0 +1,59 @@
+//! Databases and a message broker that agree: the patterns of reliable messaging over `sqlx` and `tenonmq-client`.
+//!
+//! | you want to | use |
+//! |---|---|
+//! | send a message if and only if a database transaction commits | [`Outbox`], [`Relay`] |
+//! | let a received message take effect once, however often it comes | an inbox |
+//! | create the tables, or see their SQL | [`Schema`] |
+//! | say when what failed is tried again | [`Schedule`] |
+//! | test what a crash does to your service | [`fault`], [`ManualClock`] |
+//!
+//! Every call that belongs to a change of your data takes *your* `sqlx` transaction; nothing here opens a second one behind
+//! your back and calls the two atomic. The databases are SQLite, PostgreSQL, MySQL and MariaDB, each behind a feature.
+//!
+//! # What it is not
+//!
+//! No distributed transaction: the two sides agree after a while, not at one instant. No exactly-once delivery, which does
+//! not exist: messages arrive at least once, and their *effects* happen once, because an inbox writes its row with them.
+//!
+//! # Inside
+//!
+//! `database` holds what the three databases do differently; everything else is written once over it. `work` is what
+//! all tables have in common whose rows are tried until they are done: claims, retries, operators' decisions.
+//!
+//! Invariants:
+//!
+//! * A row is claimed by a lease, in a short transaction that ends before anything is sent: no lock is held while the
+//!   network is waited for, and a process that dies leaves nothing but a lease that ends.
+//! * The outcome of a try is written after the try. A crash between the two repeats the try: at least once, never less.
+//! * Rows are never deleted by being done; [cleaning](Outbox::clean) does that, when asked.
+//! * The idempotency key is the business's, never the broker's id, which differs between copies.
+
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+compile_error!("tenonmq-outbox needs one of its features `sqlite`, `postgres`, `mysql`");
+
+pub mod clock;
+mod database;
+mod error;
+pub mod fault;
+mod inbox;
+mod message;
+mod outbox;
+mod relay;
+pub mod schedule;
+mod schema;
+mod wake;
+mod work;
+
+pub use self::{
+    clock::{Clock, ManualClock, SystemClock},
+    database::Dialect,
+    error::Error,
+    message::{Incoming, Outgoing},
+    outbox::{Outbox, OutboxBuilder, Published},
+    relay::{Alert, Pass, PublishError, Publisher, Relay, RunningRelay},
+    schedule::Schedule,
+    schema::{Schema, Table},
+    wake::Wake,
+    work::{Backlog, Status, Tried},
+};

@@ -1,0 +1,179 @@
+//! Taking rows to send.
+//!
+//! A claim is one short transaction: find what is due, leave out what must wait for an earlier row of its order key, lease the
+//! rest. Contents are read afterwards, so that a row which cannot be read spoils nothing but itself.
+
+use std::collections::BTreeMap;
+
+use super::Outbox;
+use crate::{
+    database::{Dialect, Row, Unreadable, Value, begin, padded},
+    error::Error,
+    fault::Point,
+    message::{Outgoing, headers_from_text},
+    work::Claim,
+};
+
+/// Pause of a row whose predecessor is being sent at this moment.
+const BEHIND_ANOTHER_MS: i64 = 20;
+
+/// How much may be claimed at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claims<'a> {
+    pub(crate) owner: &'a str,
+    pub(crate) lease_ms: i64,
+    pub(crate) rows: u32,
+    /// Bytes of content in all; one row may be larger.
+    pub(crate) bytes: i64,
+}
+
+/// A leased row.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) row: i64,
+    /// Failures so far.
+    pub(crate) attempts: u32,
+    /// The message, or what cannot be read about it.
+    pub(crate) message: Result<Outgoing, String>,
+}
+
+/// A row that is due.
+struct Due {
+    row: i64,
+    order_key: Option<String>,
+    bytes: i64,
+}
+
+impl<D: Dialect> Outbox<D> {
+    /// Leases what is due, in the order in which it is due.
+    pub(crate) async fn claim(&self, claims: Claims<'_>) -> Result<Vec<Claimed>, Error> {
+        let shared = &*self.0;
+        let now_ms = shared.clock.now_ms();
+        let mut transaction = begin(&shared.pool).await?;
+        let due = shared.table.due(&mut transaction, &[], now_ms, claims.rows).await?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let due = within(claims.bytes, due.into_iter().filter_map(read_due));
+        let ids = self.in_order(&mut transaction, due, now_ms).await?;
+        let claim = Claim { owner: claims.owner, now_ms, until_ms: now_ms.saturating_add(claims.lease_ms) };
+        shared.table.lease(&mut transaction, &ids, claim).await?;
+        shared.faults.pass(Point::ClaimWritten)?;
+        transaction.commit().await?;
+        shared.faults.pass(Point::Claimed)?;
+        self.load(&ids).await
+    }
+
+    /// Leaves out rows that have a predecessor outside this claim, and moves them behind it.
+    async fn in_order(&self, connection: &mut D::Connection, due: Vec<Due>, now_ms: i64) -> Result<Vec<i64>, Error> {
+        let mut keys = BTreeMap::<&str, Vec<i64>>::new();
+        for one in &due {
+            if let Some(key) = &one.order_key {
+                keys.entry(key).or_default().push(one.row);
+            }
+        }
+        let mut left_out = Vec::new();
+        for (key, rows) in &mut keys {
+            rows.sort_unstable();
+            left_out.extend(self.behind_another(connection, key, rows, now_ms).await?);
+        }
+        let mut ids: Vec<i64> = due.iter().map(|one| one.row).filter(|row| !left_out.contains(row)).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Those of a key's due rows (ascending) that follow a pending row which is not among them.
+    async fn behind_another(
+        &self,
+        connection: &mut D::Connection,
+        key: &str,
+        rows: &[i64],
+        now_ms: i64,
+    ) -> Result<Vec<i64>, Error> {
+        let (Some(&last), table) = (rows.last(), &self.0.table) else { return Ok(Vec::new()) };
+        // as many of the key's first rows as are due, and one more, tell whether these are the first
+        let sql = table.sql(
+            "SELECT id, next_attempt_at FROM {table} WHERE status = 'pending' AND order_key = ? AND id <= ? \
+             ORDER BY id LIMIT ?",
+        );
+        let limit = i64::try_from(rows.len()).unwrap_or(i64::MAX).saturating_add(1);
+        let first = D::fetch(connection, &sql, &[key.into(), last.into(), limit.into()]).await?;
+        let mut first = first.into_iter().filter_map(|mut row| Some((row.int("id").ok()?, row.int("next").ok()?)));
+        let stranger = first.find(|(id, _)| rows.binary_search(id).is_err());
+        let Some((stranger, its_time)) = stranger else { return Ok(Vec::new()) };
+        let behind: Vec<i64> = rows.iter().copied().filter(|row| *row > stranger).collect();
+        if !behind.is_empty() {
+            let until_ms = self.wait_behind(connection, stranger, its_time, now_ms).await?;
+            let sql = table.sql_of_ids("UPDATE {table} SET next_attempt_at = ? WHERE id IN ({ids})", &behind);
+            let mut values: Vec<Value<'_>> = vec![until_ms.into()];
+            values.extend(padded(&behind).map(Value::Int));
+            D::execute(connection, &sql, &values).await?;
+        }
+        Ok(behind)
+    }
+
+    /// How long a row waits behind another: until that one's next try, or shortly when it is being sent.
+    async fn wait_behind(
+        &self,
+        connection: &mut D::Connection,
+        other: i64,
+        its_time_ms: i64,
+        now_ms: i64,
+    ) -> Result<i64, Error> {
+        let sql = self.0.table.sql("SELECT claimed_by FROM {table} WHERE id = ?");
+        let found = D::fetch(connection, &sql, &[other.into()]).await?.into_iter().next();
+        let is_claimed = found.is_some_and(|mut row| row.opt_text("claimed_by").is_ok_and(|by| by.is_some()));
+        let shortly = now_ms.saturating_add(BEHIND_ANOTHER_MS);
+        Ok(if is_claimed { shortly } else { its_time_ms.max(shortly) })
+    }
+
+    async fn load(&self, ids: &[i64]) -> Result<Vec<Claimed>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = self.0.table.sql_of_ids(
+            "SELECT id, attempts, business_id, topic, tag, order_key, content, headers, deliver_at FROM {table} \
+             WHERE id IN ({ids}) ORDER BY id",
+            ids,
+        );
+        let values: Vec<Value<'_>> = padded(ids).map(Value::Int).collect();
+        let rows = D::fetch(&mut *self.0.pool.acquire().await?, &sql, &values).await?;
+        Ok(rows.into_iter().filter_map(read_claimed).collect())
+    }
+}
+
+fn read_due(mut row: Row) -> Option<Due> {
+    let id = row.int("id").ok()?;
+    let _attempts = row.int("attempts");
+    let order_key = row.opt_text("order_key").ok().flatten();
+    Some(Due { row: id, order_key, bytes: row.int("length").unwrap_or(0) })
+}
+
+/// As many as have that many bytes, but at least one.
+fn within(bytes: i64, due: impl Iterator<Item = Due>) -> Vec<Due> {
+    let mut left = bytes;
+    due.take_while(|one| {
+        let fits = left > 0;
+        left = left.saturating_sub(one.bytes);
+        fits
+    })
+    .collect()
+}
+
+fn read_claimed(mut row: Row) -> Option<Claimed> {
+    let id = row.int("id").ok()?;
+    let attempts = row.count("attempts");
+    let mut read = || {
+        Ok(Outgoing {
+            business_id: row.text("business_id")?,
+            topic: row.text("topic")?,
+            tag: row.opt_text("tag")?,
+            order_key: row.opt_text("order_key")?,
+            content: row.bytes("content")?,
+            headers: row.parsed("headers", headers_from_text)?,
+            deliver_at_ms: row.opt_int("deliver_at")?,
+        })
+    };
+    let message = read().map_err(|unreadable: Unreadable| unreadable.to_string());
+    Some(Claimed { row: id, attempts: attempts.unwrap_or(0), message })
+}

@@ -1,0 +1,215 @@
+//! The relay as a task.
+
+use std::time::Duration;
+
+use sqlx::Pool;
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+use tracing::{debug, warn};
+
+use super::{Publisher, Relay, lane::lanes_of};
+use crate::{clock::millis, database::Dialect, error::Error, outbox::Outcome};
+
+/// First pause after a row was written whose transaction has not committed yet; doubled up to the period.
+const FIRST_LOOK_MS: i64 = 1;
+/// Pause after the database failed.
+const AFTER_TROUBLE: Duration = Duration::from_secs(1);
+
+/// A relay at work. Dropping it ends it as a crash would; what it had claimed is sent when the leases have ended.
+#[derive(Debug)]
+pub struct RunningRelay {
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl RunningRelay {
+    /// Claims no more, waits for what is being sent, writes down what became of it, and ends.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        if let Some(task) = self.task.take() {
+            let _ = task.await; // it has ended, whatever way
+        }
+    }
+}
+
+impl Drop for RunningRelay {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl<D: Dialect, P: Publisher> Relay<D, P> {
+    /// Starts sending, in a task of its own.
+    pub fn start(self) -> RunningRelay {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            let listening = self.outbox.0.channel.clone().map(|channel| {
+                let (pool, wake) = (self.outbox.0.pool.clone(), self.outbox.0.wake.clone());
+                tokio::spawn(listen::<D>(pool, channel, wake))
+            });
+            Work { lanes: JoinSet::new(), rows: 0, unsettled: Vec::new(), look_ms: 0, relay: self }.run(stopped).await;
+            if let Some(listening) = listening {
+                listening.abort();
+            }
+        });
+        RunningRelay { stop, task: Some(task) }
+    }
+}
+
+/// Passes on what the database tells; while it tells nothing, the relay's period is the net.
+async fn listen<D: Dialect>(pool: Pool<D>, channel: String, wake: crate::wake::Wake) {
+    loop {
+        if let Err(error) = D::listen(&pool, &channel, &wake).await {
+            debug!(%error, channel, "the database tells nothing of new rows at this moment");
+        }
+        tokio::time::sleep(AFTER_TROUBLE).await;
+    }
+}
+
+/// A relay's state while it runs.
+struct Work<D: Dialect, P> {
+    relay: Relay<D, P>,
+    /// Rows that are being sent, by lanes, and how many rows these are.
+    lanes: JoinSet<(usize, Result<Vec<Outcome>, Error>)>,
+    rows: usize,
+    /// What is known and not yet written.
+    unsettled: Vec<Outcome>,
+    /// The pause before the next look, while a commit is expected.
+    look_ms: i64,
+}
+
+impl<D: Dialect, P: Publisher> Work<D, P> {
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        let mut next_amend_ms = 0;
+        loop {
+            if let Err(error) = self.settle().await {
+                warn!(%error, "what was sent cannot be written down; once more in a while");
+                tokio::time::sleep(AFTER_TROUBLE).await;
+                continue;
+            }
+            if *stopped.borrow() {
+                if self.lanes.is_empty() {
+                    return;
+                }
+                self.collect().await;
+                continue;
+            }
+            self.amend_clock(&mut next_amend_ms).await;
+            let next_ms = match self.claim().await {
+                Ok(0) => self.next_look().await,
+                Ok(_) => continue,
+                Err(error) => {
+                    warn!(%error, "nothing can be claimed; once more in a while");
+                    self.now_ms().saturating_add(millis(AFTER_TROUBLE))
+                }
+            };
+            let clock = std::sync::Arc::clone(&self.relay.outbox.0.clock);
+            let wake = self.relay.outbox.0.wake.clone();
+            tokio::select! {
+                () = clock.wait_until(next_ms) => {}
+                () = wake.called() => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+                () = self.collect(), if !self.lanes.is_empty() => {}
+            }
+        }
+    }
+
+    /// Claims what there is room for, and starts sending it. Returns how many rows.
+    async fn claim(&mut self) -> Result<usize, Error> {
+        let room = (self.relay.settings.in_flight as usize).saturating_sub(self.rows);
+        if room == 0 {
+            return Ok(0);
+        }
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let claimed = self.relay.outbox.claim(self.relay.claims(room)).await?;
+        let until_ms = self.relay.lease_end();
+        let count = claimed.len();
+        for lane in lanes_of(claimed) {
+            let (rows, sending) = (lane.len(), self.relay.send(lane, until_ms));
+            self.rows += rows;
+            self.lanes.spawn(async move { (rows, sending.await) });
+        }
+        Ok(count)
+    }
+
+    /// Waits for a lane to end, and takes all that have.
+    async fn collect(&mut self) {
+        let mut ended = self.lanes.join_next().await;
+        while let Some(lane) = ended {
+            match lane {
+                Ok((rows, Ok(outcomes))) => {
+                    self.rows = self.rows.saturating_sub(rows);
+                    self.unsettled.extend(outcomes);
+                }
+                Ok((rows, Err(error))) => {
+                    self.rows = self.rows.saturating_sub(rows);
+                    debug!(%error, "a lane ended");
+                }
+                // a publisher that panicked: its rows come back when their lease ends
+                Err(error) => warn!(%error, "a send broke off"),
+            }
+            ended = self.lanes.try_join_next();
+        }
+        if self.lanes.is_empty() {
+            self.rows = 0;
+        }
+    }
+
+    async fn settle(&mut self) -> Result<(), Error> {
+        self.relay.settle(&self.unsettled).await?;
+        self.unsettled.clear();
+        Ok(())
+    }
+
+    /// When to look next, with nothing to claim now: at the next due time, soon when a commit is expected, and at the period.
+    async fn next_look(&mut self) -> i64 {
+        let shared = &self.relay.outbox.0;
+        let period_ms = millis(self.relay.settings.period);
+        if shared.wake.take() {
+            self.look_ms = FIRST_LOOK_MS;
+        }
+        let now_ms = shared.clock.now_ms();
+        if self.look_ms > 0 && self.look_ms < period_ms {
+            let next_ms = now_ms.saturating_add(self.look_ms);
+            self.look_ms = self.look_ms.saturating_mul(2);
+            return next_ms;
+        }
+        self.look_ms = 0;
+        let due = async {
+            let mut connection = shared.pool.acquire().await?;
+            shared.table.next_due_ms(&mut connection, &[]).await
+        };
+        let due_ms = due.await.ok().flatten().unwrap_or(i64::MAX);
+        due_ms.clamp(now_ms.saturating_add(1), now_ms.saturating_add(period_ms))
+    }
+
+    /// Once a minute: rows that were written under a wrong clock.
+    async fn amend_clock(&self, next_ms: &mut i64) {
+        const EACH_MS: i64 = 60_000;
+        let now_ms = self.now_ms();
+        let Some(horizon) = self.relay.settings.schedule.horizon() else { return };
+        if now_ms < *next_ms && *next_ms - now_ms <= EACH_MS {
+            return;
+        }
+        *next_ms = now_ms.saturating_add(EACH_MS);
+        let horizon_ms = millis(horizon.max(self.relay.settings.lease)).saturating_add(EACH_MS);
+        let shared = &self.relay.outbox.0;
+        let amended = async {
+            let mut connection = shared.pool.acquire().await?;
+            shared.table.amend_clock(&mut connection, &[], now_ms, horizon_ms).await
+        };
+        match amended.await {
+            Ok(0) => {}
+            Ok(rows) => warn!(rows, "rows were to wait longer than anything does: the clock was set; they are due now"),
+            Err(error) => debug!(%error, "rows written under a wrong clock cannot be looked for"),
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.relay.outbox.0.clock.now_ms()
+    }
+}

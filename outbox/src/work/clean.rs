@@ -1,0 +1,83 @@
+//! Removing what was done long ago.
+//!
+//! In chunks, each a short transaction of its own that names its rows by id: no lock covers a range, and no statement runs
+//! long, however many rows there are. The walk goes by id and ends at the first row that is too young, so it costs what it
+//! removes and no index of its own.
+
+use sqlx::Pool;
+
+use super::WorkTable;
+use crate::{
+    database::{Dialect, Value, begin, padded},
+    error::Error,
+    fault::{Faults, Point},
+};
+
+/// Rows of one chunk.
+const CHUNK: u32 = 500;
+
+/// What the archive keeps.
+const ARCHIVED: &str = "id, business_id, topic, tag, order_key, content, headers, deliver_at, status, attempts, \
+                        last_error, sent_as, created_at, updated_at";
+
+impl<D: Dialect> WorkTable<D> {
+    /// Removes rows that were written and done (or given up) before `before_ms`; moves them to the archive when asked.
+    /// Returns how many.
+    pub(crate) async fn clean(
+        &self,
+        pool: &Pool<D>,
+        before_ms: i64,
+        archive: bool,
+        faults: &Faults,
+    ) -> Result<u64, Error> {
+        let walk = self.sql("SELECT id, status, created_at, updated_at FROM {table} WHERE id > ? ORDER BY id LIMIT ?");
+        let (mut after, mut removed) = (0, 0);
+        loop {
+            let rows = D::fetch(&mut *pool.acquire().await?, &walk, &[after.into(), CHUNK.into()]).await?;
+            let mut old = Vec::new();
+            let mut is_last = rows.len() < CHUNK as usize;
+            for mut row in rows {
+                let Ok(id) = row.int("id") else { continue };
+                after = id;
+                let status = row.text("status").unwrap_or_default();
+                // a row that cannot be read is nobody's to remove
+                let (Ok(created), Ok(updated)) = (row.int("created_at"), row.int("updated_at")) else { continue };
+                is_last |= created >= before_ms;
+                if updated < before_ms && created < before_ms && matches!(status.as_str(), "done" | "dropped") {
+                    old.push(id);
+                }
+            }
+            removed += self.remove(pool, &old, archive, faults).await?;
+            if is_last {
+                return Ok(removed);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn remove(&self, pool: &Pool<D>, ids: &[i64], archive: bool, faults: &Faults) -> Result<u64, Error> {
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let values: Vec<Value<'_>> = padded(ids).map(Value::Int).collect();
+        let mut transaction = begin(pool).await?;
+        if archive {
+            // only rows that are still there: two may be cleaning at once
+            let lock = self.sql_of_ids("SELECT id FROM {table} WHERE id IN ({ids}) ORDER BY id{for update}", ids);
+            let there = D::fetch(&mut transaction, &lock, &values).await?;
+            let there: Vec<i64> = there.into_iter().filter_map(|mut row| row.int("id").ok()).collect();
+            if there.is_empty() {
+                return Ok(0);
+            }
+            let copy =
+                format!("INSERT INTO {{archive}} ({ARCHIVED}) SELECT {ARCHIVED} FROM {{table}} WHERE id IN ({{ids}})");
+            let values: Vec<Value<'_>> = padded(&there).map(Value::Int).collect();
+            D::execute(&mut transaction, &self.sql_of_ids(&copy, &there), &values).await?;
+        }
+        let delete = self.sql_of_ids("DELETE FROM {table} WHERE id IN ({ids})", ids);
+        let removed = D::execute(&mut transaction, &delete, &values).await?;
+        faults.pass(Point::CleaningWritten)?;
+        transaction.commit().await?;
+        Ok(removed)
+    }
+}
