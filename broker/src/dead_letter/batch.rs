@@ -313,16 +313,10 @@ impl Batch<'_> {
         let copy = NewRecord {
             topic: &to.config.topic_name,
             queue_id,
-            flag: record.flag(),
             sys_flag: record.sys_flag().0 & !SysFlag::TRANSACTION_MASK,
-            born_timestamp: record.born_timestamp(),
-            born_host: record.born_host(),
             store_host: core.identity.get().address,
             reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: record.body(),
-            properties: &properties,
-            body_crc: record.body_crc(),
+            ..NewRecord::copy_of(record, &properties)
         };
         let tags_code = tags_code(letter.tags);
         let appended = deliver::append(&core.store, &core.waiters, &queue, &copy, tags_code, AppendClass::Send);

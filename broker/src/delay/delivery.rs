@@ -54,20 +54,7 @@ impl<'a> Delayed<'a> {
 
     /// The visible message. Its property text is the stored one, so DELAY, REAL_TOPIC and REAL_QID stay readable.
     pub(super) fn record(&self) -> NewRecord<'a> {
-        let record = &self.record;
-        NewRecord {
-            topic: self.topic,
-            queue_id: self.queue_id,
-            flag: record.flag(),
-            sys_flag: record.sys_flag().0,
-            born_timestamp: record.born_timestamp(),
-            born_host: record.born_host(),
-            store_host: record.store_host(),
-            reconsume_times: record.reconsume_times(),
-            prepared_transaction_offset: 0,
-            body: record.body(),
-            properties: self.text.as_bytes(),
-            body_crc: record.body_crc(),
-        }
+        let text = self.text.as_bytes();
+        NewRecord { topic: self.topic, queue_id: self.queue_id, ..NewRecord::copy_of(&self.record, text) }
     }
 }

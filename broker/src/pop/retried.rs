@@ -28,20 +28,8 @@ pub(super) fn shown_as(record: &RecordView<'_>, topic: &str, handle: &ReceiptHan
         properties.extend_from_slice(own.as_bytes());
         properties.push(VALUE_END);
     }
-    let shown = NewRecord {
-        topic,
-        queue_id: record.queue_id(),
-        flag: record.flag(),
-        sys_flag: record.sys_flag().0,
-        born_timestamp: record.born_timestamp(),
-        born_host: record.born_host(),
-        store_host: record.store_host(),
-        reconsume_times: record.reconsume_times(),
-        prepared_transaction_offset: record.prepared_transaction_offset(),
-        body: record.body(),
-        properties: &properties,
-        body_crc: record.body_crc(),
-    };
+    let prepared_transaction_offset = record.prepared_transaction_offset();
+    let shown = NewRecord { topic, prepared_transaction_offset, ..NewRecord::copy_of(record, &properties) };
     let at = Assigned {
         queue_offset: record.queue_offset(),
         physical_offset: record.physical_offset(),

@@ -267,16 +267,10 @@ fn retry(
     let record = NewRecord {
         topic: name,
         queue_id: RETRY_QUEUE,
-        flag: message.flag(),
-        sys_flag: message.sys_flag().0,
-        born_timestamp: message.born_timestamp(),
         born_host: address,
         store_host: address,
         reconsume_times: message.reconsume_times().saturating_add(1),
-        prepared_transaction_offset: 0,
-        body: message.body(),
-        properties: &text,
-        body_crc: message.body_crc(),
+        ..NewRecord::copy_of(&message, &text)
     };
     let to = core.store.queue(name, RETRY_QUEUE);
     deliver::append(&core.store, &core.waiters, &to, &record, tags_code, AppendClass::Send)

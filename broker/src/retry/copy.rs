@@ -74,15 +74,8 @@ pub(super) fn copy<'a>(
     NewRecord {
         topic: target.topic,
         queue_id: target.queue_id,
-        flag: message.flag(),
-        sys_flag: message.sys_flag().0,
-        born_timestamp: message.born_timestamp(),
-        born_host: message.born_host(),
         store_host: broker,
         reconsume_times: message.reconsume_times().saturating_add(1),
-        prepared_transaction_offset: 0,
-        body: message.body(),
-        properties,
-        body_crc: message.body_crc(),
+        ..NewRecord::copy_of(message, properties)
     }
 }

@@ -61,21 +61,7 @@ impl<'a> Timed<'a> {
     where
         'a: 't,
     {
-        let record = &self.record;
-        NewRecord {
-            topic: TIMER_TOPIC,
-            queue_id: QUEUE,
-            flag: record.flag(),
-            sys_flag: record.sys_flag().0,
-            born_timestamp: record.born_timestamp(),
-            born_host: record.born_host(),
-            store_host: record.store_host(),
-            reconsume_times: record.reconsume_times(),
-            prepared_transaction_offset: 0,
-            body: record.body(),
-            properties: text,
-            body_crc: record.body_crc(),
-        }
+        NewRecord { topic: TIMER_TOPIC, queue_id: QUEUE, ..NewRecord::copy_of(&self.record, text) }
     }
 
     /// What the queue entry of either copy holds.

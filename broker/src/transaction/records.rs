@@ -213,21 +213,8 @@ impl<'a> HalfRecord<'a> {
     where
         'a: 't,
     {
-        let record = &self.record;
-        NewRecord {
-            topic: record.topic(),
-            queue_id: record.queue_id(),
-            flag: record.flag(),
-            sys_flag: record.sys_flag().0 & !SysFlag::TRANSACTION_MASK,
-            born_timestamp: record.born_timestamp(),
-            born_host: record.born_host(),
-            store_host: record.store_host(),
-            reconsume_times: record.reconsume_times(),
-            prepared_transaction_offset: 0,
-            body: record.body(),
-            properties,
-            body_crc: record.body_crc(),
-        }
+        let sys_flag = self.record.sys_flag().0 & !SysFlag::TRANSACTION_MASK;
+        NewRecord { sys_flag, ..NewRecord::copy_of(&self.record, properties) }
     }
 }
 

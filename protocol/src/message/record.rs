@@ -80,6 +80,27 @@ pub struct Assigned {
     pub store_timestamp: i64,
 }
 
+impl<'a> NewRecord<'a> {
+    /// The message of a stored record once more, with another property text; what else differs is the caller's to set.
+    /// It comes from no half message.
+    pub fn copy_of(record: &RecordView<'a>, properties: &'a [u8]) -> Self {
+        Self {
+            topic: record.topic(),
+            queue_id: record.queue_id(),
+            flag: record.flag(),
+            sys_flag: record.sys_flag().0,
+            born_timestamp: record.born_timestamp(),
+            born_host: record.born_host(),
+            store_host: record.store_host(),
+            reconsume_times: record.reconsume_times(),
+            prepared_transaction_offset: 0,
+            body: record.body(),
+            properties,
+            body_crc: record.body_crc(),
+        }
+    }
+}
+
 impl NewRecord<'_> {
     /// Whether the layout can hold topic, properties and body. Configured limits are the caller's.
     pub fn check(&self) -> Result<(), RecordError> {
