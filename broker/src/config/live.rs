@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -77,10 +77,11 @@ impl LiveConfig {
         Ok(Arc::new(Self::new(loaded.config, loaded.values, machine)))
     }
 
-    /// The configuration at this moment. Cheap; keep it no longer than one request.
+    /// The configuration at this moment, without touching memory that other threads write. Keep it no longer than it
+    /// takes to serve one request, and not while waiting.
     #[must_use]
-    pub fn load(&self) -> Arc<Config> {
-        self.current.load_full()
+    pub fn load(&self) -> Guard<Arc<Config>> {
+        self.current.load()
     }
 
     /// How many requests have changed something: the counter of the version that readers are told.

@@ -42,9 +42,10 @@ pub fn send_batch<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>,
     check_topic(header.topic)?;
     check_sizes(&config, header, message.body)?;
     let text = header.properties;
-    let key = MessageKey::of(text, core.clock.now_ms());
-    let given = find(text, property::UNIQ_KEY);
-    let mut properties = Properties::parse(text);
+    let parsed = Properties::parse(text);
+    let key = MessageKey::of(text, &parsed, || core.clock.now_ms());
+    let given = parsed.value_in(text, property::UNIQ_KEY);
+    let mut properties = parsed;
     check_properties(&properties)?;
     if delay::wished(&properties, &config.messages, &core.clock)?.is_some() {
         return Err(illegal("a batch cannot have a time of delivery".into()));

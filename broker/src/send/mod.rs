@@ -101,8 +101,9 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
     let target = validate::target(core, &config, header)?;
     let queue_id = validate::queue_id(&target.topic, header.queue_id)?;
     let text = header.properties;
-    let key = MessageKey::of(text, core.clock.now_ms());
-    let mut properties = Properties::parse(text);
+    let parsed = Properties::parse(text);
+    let key = MessageKey::of(text, &parsed, || core.clock.now_ms());
+    let mut properties = parsed;
     properties::complete(&mut properties, &config, &who, Some(&key));
     let waits = waits_for_durability(&properties);
     let given_up = dead_letter::given_up_by(core, header, message.version)?;

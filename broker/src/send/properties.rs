@@ -6,10 +6,7 @@ use std::{
 };
 
 use tenonmq_protocol::body::TopicFilterType;
-use tenonmq_protocol::message::{
-    Properties, SysFlag, UniqueKey, UniqueKeyGenerator,
-    properties::{find, names as property},
-};
+use tenonmq_protocol::message::{Properties, SysFlag, UniqueKey, UniqueKeyGenerator, properties::names as property};
 
 use crate::{
     config::Config,
@@ -31,9 +28,10 @@ pub enum MessageKey<'a> {
 }
 
 impl<'a> MessageKey<'a> {
-    /// The key in a property text, or a new one.
-    pub(super) fn of(text: &'a str, now_ms: i64) -> Self {
-        find(text, property::UNIQ_KEY).map_or_else(|| Self::Made(UNIQUE_KEYS.next(now_ms)), Self::Given)
+    /// The key in a property text, which is parsed already, or a new one.
+    pub(super) fn of(text: &'a str, parsed: &Properties<'_>, now_ms: impl FnOnce() -> i64) -> Self {
+        let given = parsed.value_in(text, property::UNIQ_KEY);
+        given.map_or_else(|| Self::Made(UNIQUE_KEYS.next(now_ms())), Self::Given)
     }
 
     /// The text.

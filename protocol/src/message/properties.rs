@@ -85,6 +85,13 @@ impl<'a> Properties<'a> {
         self.entries.get(self.position(name)?).map(|entry| &*entry.value)
     }
 
+    /// The value of `name` as a piece of `text`, which was parsed; `None` also when it was set since.
+    pub fn value_in<'t>(&self, text: &'t str, name: &str) -> Option<&'t str> {
+        let value = self.get(name)?;
+        let start = value.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+        text.get(start..start.checked_add(value.len())?)
+    }
+
     /// Whether `name` is set.
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
@@ -237,18 +244,34 @@ pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     pairs(text).filter(|&(found, _)| found == name).last().map(|(_, value)| value)
 }
 
+/// Several values in one pass; see [`find`].
+pub fn find_each<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+    let mut values = [None; N];
+    for (found, value) in pairs(text) {
+        if let Some((_, place)) = names.iter().zip(&mut values).find(|(name, _)| **name == found) {
+            *place = Some(value);
+        }
+    }
+    values
+}
+
 /// Java's `String.hashCode`: over UTF-16 units.
 pub fn java_hash(text: &str) -> i32 {
+    java_hash_behind(0, text)
+}
+
+/// Hash of a text of which `text` is the end and `hash` that of what comes before.
+pub fn java_hash_behind(hash: i32, text: &str) -> i32 {
     let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
     if !text.is_ascii() {
-        return text.encode_utf16().fold(0, step);
+        return text.encode_utf16().fold(hash, step);
     }
     let (quads, rest) = text.as_bytes().as_chunks::<4>();
     let quad = |hash: i32, [a, b, c, d]: &[u8; 4]| {
         let sum = i32::from(*a) * 29_791 + i32::from(*b) * 961 + i32::from(*c) * 31 + i32::from(*d);
         hash.wrapping_mul(923_521).wrapping_add(sum)
     };
-    rest.iter().fold(quads.iter().fold(0, quad), |hash, &byte| step(hash, u16::from(byte)))
+    rest.iter().fold(quads.iter().fold(hash, quad), |hash, &byte| step(hash, u16::from(byte)))
 }
 
 /// The consume queue's code for a `TAGS` value: its Java hash, 0 without tags.

@@ -4,7 +4,7 @@
 //! rule: first the unique key, then each word of `KEYS`, under the topic that the record is stored in. So delayed and
 //! half messages are found under the system topics they wait in, and a batch under the unique key of the batch.
 
-use tenonmq_protocol::message::properties::{find, names};
+use tenonmq_protocol::message::properties::{find_each, names};
 use tenonmq_protocol::message::{RecordView, TransactionType};
 
 use super::Index;
@@ -24,6 +24,6 @@ impl Index {
 
 /// The keys in a property text: the unique key, then the words of `KEYS`.
 pub fn keys(properties: &str) -> impl Iterator<Item = &str> {
-    let words = find(properties, names::KEYS).unwrap_or_default().split(' ').filter(|word| !word.is_empty());
-    find(properties, names::UNIQ_KEY).into_iter().chain(words)
+    let [unique, words] = find_each(properties, [names::UNIQ_KEY, names::KEYS]);
+    unique.into_iter().chain(words.unwrap_or_default().split(' ').filter(|word| !word.is_empty()))
 }

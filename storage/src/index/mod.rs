@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
+use tenonmq_protocol::message::properties::java_hash_behind;
 
 use self::file::{HEADER_LEN, Header, IndexFile, Layout, Wanted};
 use crate::checkpoint::Checkpoint;
@@ -272,7 +273,6 @@ fn read_header(fs: &dyn FileSystem, path: &Path) -> Result<Header, FileError> {
 
 /// Absolute value of Java's hash of `topic#key`; 0 for the one number that has none.
 fn key_hash(topic: &str, key: &str) -> u32 {
-    let units = topic.encode_utf16().chain("#".encode_utf16()).chain(key.encode_utf16());
-    let hash = units.fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let hash = [topic, "#", key].into_iter().fold(0, java_hash_behind);
     hash.checked_abs().unwrap_or(0).cast_unsigned()
 }
