@@ -302,6 +302,10 @@ fn transactions(read: &Reader<'_>) -> Result<Transactions> {
         max_checks: read.number("transactionCheckMax", 1..=MOST)?,
         max_op_record: read.number("transactionOpMsgMaxSize", 32..=MOST)?,
         op_interval: read.millis("transactionOpBatchInterval", 0)?,
+        give_up_after: match read.number("transactionGiveUpAfterHours", 0..=MOST)? {
+            0 => None,
+            hours => Some(Duration::from_secs(u64::from(hours) * 3600)),
+        },
     })
 }
 

@@ -339,6 +339,10 @@ pub struct Transactions {
     pub max_op_record: u32,
     /// `transactionOpBatchInterval`, in milliseconds, default 3 s.
     pub op_interval: Duration,
+    /// `transactionGiveUpAfterHours`, default 0 for never: age at which an undecided message goes to
+    /// `TRANS_CHECK_MAX_TIME_TOPIC` although it was not checked as often as allowed. Apache gives up after
+    /// `fileReservedTime`; here a message outlives its log file.
+    pub give_up_after: Option<Duration>,
 }
 
 /// How far the delay levels are delivered. The levels themselves are in [`Messages`].

@@ -338,6 +338,9 @@ fn facts(one: &ShownTransaction) -> String {
     fact("properties", properties.collect::<Vec<_>>().join("\n"));
     if let Some(pending) = &one.pending {
         fact("age", span(pending.age));
+        if let Some(first) = pending.carried_from {
+            fact("carried forward", format!("its log file was to go: first stored at half offset {first}"));
+        }
         fact("stage", pending.stage.clone());
         fact("checks", pending.checks.to_string());
         fact("last answer", pending.last_answer.clone());

@@ -166,6 +166,7 @@ impl TestBroker {
         let mut timers = crate::timer::Scheduler::new(Arc::clone(&self.core));
         for _ in 0..4 {
             timers.step(); // it keeps files from going until it has seen that they hold no timer
+            self.core.transactions.persist(); // and so do transactions
             self.clock.advance(Duration::from_secs(1));
         }
         let modified = std::time::SystemTime::UNIX_EPOCH;

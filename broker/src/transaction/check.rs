@@ -130,7 +130,7 @@ impl Transactions {
     }
 
     /// Copies a message that nobody decided into `TRANS_CHECK_MAX_TIME_TOPIC`, with its op record behind it.
-    fn park(&self, host: &dyn Host, claim: Claim, reason: ParkReason) {
+    pub(super) fn park(&self, host: &dyn Host, claim: Claim, reason: ParkReason) {
         let Some(bytes) = self.store.read(claim.log_offset) else { return self.lose_claim(claim) };
         let Some(half) = HalfRecord::parse(&bytes) else { return self.lose_claim(claim) };
         let text = half.text_with_checks(u32::from(claim.checks));
@@ -148,7 +148,8 @@ impl Transactions {
                 }
                 let action = match reason {
                     ParkReason::Exhausted => "park: checked as often as allowed",
-                    ParkReason::Expired => "park: older than fileReservedTime",
+                    ParkReason::Expired => "park: older than transactionGiveUpAfterHours",
+                    ParkReason::Uncarried => "park: too large to be carried forward",
                 };
                 tracing::warn!(half_offset = claim.offset, group = half.group, topic = half.real_topic, action);
                 self.note(&half, claim.checks, "broker", action, "parked");
@@ -163,7 +164,7 @@ impl Transactions {
     }
 
     /// The record of an undecided message is gone from the log: all that can be done is to say so.
-    fn lose(&self, offset: i64, log_offset: u64, group: &str) {
+    pub(super) fn lose(&self, offset: i64, log_offset: u64, group: &str) {
         tracing::error!(half_offset = offset, log_offset, group, "undecided half message is gone from the log");
         if let Decision::First(claim) = self.state.lock().decide(offset, Verdict::Parked, || None) {
             self.lose_claim(claim);

@@ -4,13 +4,13 @@
 //! Apache: the first decision wins. A repeat does nothing and succeeds, a contradiction is refused.
 
 use smallvec::SmallVec;
-use tenonmq_protocol::code::ResponseCode;
+use tenonmq_protocol::{code::ResponseCode, message::NewRecord};
 use tenonmq_storage::{AppendClass, AppendError, Boundary, Queue, Unwritable};
 
 use super::{
     Host, Transactions, Verdict,
     half::immunity_ms,
-    records::{HalfRecord, OP_TAGS_CODE, OpBody, PARKED_TOPIC},
+    records::{HalfRecord, OP_TAGS_CODE, OpBody, PARKED_TOPIC, QUEUE},
     state::{Claim, Decision, Half},
     trail::{Contradiction, Said},
 };
@@ -80,6 +80,9 @@ pub enum EndRefused {
     /// The real topic was deleted. The message stays undecided.
     #[error("topic[{0}] not exist, apply first please!")]
     TopicGone(String),
+    /// Its log file is to go, and the log takes no copy of it now. It stays undecided.
+    #[error("the half message is being carried forward and the log takes no records now, see the disk of the broker")]
+    Moving,
     /// The log takes no records now. The message stays undecided.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -94,7 +97,7 @@ impl EndRefused {
             }
             Self::TooLate { .. } | Self::Contradiction(_) => ResponseCode::ILLEGAL_OPERATION,
             Self::TopicGone(_) => ResponseCode::TOPIC_NOT_EXIST,
-            Self::Append(AppendError::Unwritable(_)) => ResponseCode::SERVICE_NOT_AVAILABLE,
+            Self::Moving | Self::Append(AppendError::Unwritable(_)) => ResponseCode::SERVICE_NOT_AVAILABLE,
             Self::Append(
                 AppendError::TooLarge { .. } | AppendError::PropertiesTooLarge { .. } | AppendError::Topic { .. },
             ) => ResponseCode::MESSAGE_ILLEGAL,
@@ -118,7 +121,10 @@ impl Transactions {
             return Err(EndRefused::Slave);
         }
         let log_offset = u64::try_from(end.log_offset).map_err(|_| EndRefused::NotFound)?;
-        let bytes = self.store.read(log_offset).ok_or(EndRefused::NotFound)?;
+        let bytes = match self.store.read(log_offset) {
+            Some(bytes) => bytes,
+            None => self.carried_for(end)?,
+        };
         let half = HalfRecord::parse(&bytes).ok_or(EndRefused::NotFound)?;
         self.admit(end, &half)?;
         let outcome = match self.end_resent(host, end, &half) {
@@ -134,12 +140,13 @@ impl Transactions {
     /// to remember.
     fn leave_trail(&self, end: &End<'_>, half: &HalfRecord<'_>, outcome: &Result<Ended, EndRefused>) {
         if end.from_check {
+            let place = half.record.queue_offset();
             let said = match (outcome, end.verdict) {
                 (Err(EndRefused::Contradiction(_)) | Ok(_), Verdict::Committed) => Said::Commit,
                 (Err(EndRefused::Contradiction(_)) | Ok(_), _) => Said::Rollback,
                 (Err(_), _) => Said::Failed,
             };
-            self.trail.answered(end.half_offset, self.now_ms(), said);
+            self.trail.answered(place, self.now_ms(), said);
         }
         if let Err(refused @ EndRefused::Contradiction(decided)) = outcome {
             let contradiction = Contradiction { at: self.now_ms(), wanted: end.verdict, decided: *decided };
@@ -152,19 +159,20 @@ impl Transactions {
     /// A producer answered that it does not know yet: nothing is done, but an open question is answered.
     pub fn unknown(&self, half_offset: i64, log_offset: i64) {
         let bytes = std::cell::OnceCell::new();
+        let place = self.state.lock().place_of(half_offset);
         let wake = self.state.lock().unknown(half_offset, || {
             let record = bytes.get_or_init(|| self.store.read(u64::try_from(log_offset).unwrap_or(u64::MAX)));
             HalfRecord::parse(record.as_deref()?)?.unique_key
         });
         self.wake_checker(wake);
-        self.trail.answered(half_offset, self.now_ms(), Said::Unknown);
+        self.trail.answered(place, self.now_ms(), Said::Unknown);
     }
 
     /// Whether the verdict fits the record that it names.
     fn admit(&self, end: &End<'_>, half: &HalfRecord<'_>) -> Result<(), EndRefused> {
         if !end.from_check && half.immunity.is_some() {
             let immunity_ms = immunity_ms(half.immunity, self.timeout_ms());
-            let age_ms = self.now_ms() - half.record.store_timestamp();
+            let age_ms = self.now_ms() - half.first_stored();
             if age_ms > immunity_ms {
                 return Err(EndRefused::TooLate { age_ms, immunity_ms });
             }
@@ -172,11 +180,10 @@ impl Transactions {
         if half.group != end.group {
             return Err(EndRefused::WrongGroup);
         }
-        if half.record.queue_offset() != end.half_offset {
-            return Err(EndRefused::WrongHalfOffset);
-        }
-        if half.record.physical_offset() != end.log_offset {
-            return Err(EndRefused::WrongLogOffset);
+        let (half_offset, log_offset) = (half.record.queue_offset(), half.record.physical_offset());
+        if (half_offset, log_offset) != (end.half_offset, end.log_offset) && !stood_at(half, end) {
+            let is_queue = half_offset != end.half_offset;
+            return Err(if is_queue { EndRefused::WrongHalfOffset } else { EndRefused::WrongLogOffset });
         }
         if half.real_topic.is_empty() {
             return Err(EndRefused::NotHalf);
@@ -191,10 +198,15 @@ impl Transactions {
         if matches!(decision, Decision::Forgotten) && self.learn(half) {
             decision = self.state.lock().decide(named, verdict, || half.unique_key);
         }
+        if matches!(decision, Decision::Moving) {
+            self.wait_for_carrier();
+            decision = self.state.lock().decide(named, verdict, || half.unique_key);
+        }
         match decision {
             Decision::First(claim) => self.carry_out(host, claim, half),
             Decision::Repeat => Ok(Ended::Repeated),
             Decision::Contradiction(before) => Err(EndRefused::Contradiction(before)),
+            Decision::Moving => Err(EndRefused::Moving),
             Decision::Forgotten => self.repeat_of_forgotten(named, verdict, half),
         }
     }
@@ -259,7 +271,9 @@ impl Transactions {
             host.timed(&timer);
             return Ok(());
         }
-        let items: [(&Queue, _, _); 2] = [(&queue, half.committed(), tags_code), (&self.op, op_record, OP_TAGS_CODE)];
+        let text = half.text_committed();
+        let visible = NewRecord { properties: &text, ..half.committed() };
+        let items: [(&Queue, _, _); 2] = [(&queue, visible, tags_code), (&self.op, op_record, OP_TAGS_CODE)];
         let appended = self.store.append_all(&items, AppendClass::Settle)?;
         if let Some(visible) = appended.first() {
             host.arrived(&queue, visible.queue_offset, tags_code);
@@ -325,7 +339,7 @@ impl Transactions {
             || self.is_published(half)
         {
             Verdict::Committed
-        } else if found(PARKED_TOPIC, &|_| true) {
+        } else if found(PARKED_TOPIC, &|other: &HalfRecord<'_>| is_behind(other, half)) || self.is_parked(half) {
             Verdict::Parked
         } else {
             Verdict::RolledBack
@@ -343,6 +357,19 @@ impl Transactions {
         real.iter().chain(&delayed).chain(&timed).any(|queue| self.is_in(queue, half))
     }
 
+    /// Whether `half` is among the last messages that were parked.
+    fn is_parked(&self, half: &HalfRecord<'_>) -> bool {
+        let Some(queue) = self.store.find_queue(PARKED_TOPIC, QUEUE) else { return false };
+        let from = (queue.max_offset() - LOOK_AHEAD as i64).max(queue.min_offset());
+        queue.entries(from).any(|at| {
+            let is_it = self.store.peek(&at.entry, |record| {
+                let other = HalfRecord::of(*record);
+                other.unique_key == half.unique_key && is_behind(&other, half)
+            });
+            is_it == Some(true)
+        })
+    }
+
     /// Whether a committed copy of `half` is among the first messages that came into `queue` after it.
     fn is_in(&self, queue: &Queue, half: &HalfRecord<'_>) -> bool {
         let from = self.store.offset_by_time(queue, half.record.store_timestamp(), Boundary::Lower);
@@ -354,6 +381,17 @@ impl Transactions {
             is_it == Some(true)
         })
     }
+}
+
+/// Whether `half` was carried forward from the place that the verdict names.
+pub(super) fn stood_at(half: &HalfRecord<'_>, end: &End<'_>) -> bool {
+    let named = (end.half_offset, end.log_offset.unsigned_abs());
+    half.carried().is_some_and(|carried| carried.places.contains(&named))
+}
+
+/// Whether `other` came into the log after `half`: what was parked before it was resumed as `half` is no verdict on that.
+fn is_behind(other: &HalfRecord<'_>, half: &HalfRecord<'_>) -> bool {
+    other.record.physical_offset() > half.record.physical_offset()
 }
 
 /// The op record's body: the offset that was decided, and that of the older copy which the decision named.

@@ -61,6 +61,7 @@ impl Transactions {
     pub(super) fn locate(&self, id: &str) -> Result<Found, NotFound> {
         if let Ok(offset) = id.parse::<i64>() {
             let (min, max) = (self.half.min_offset(), self.half.max_offset());
+            let offset = self.state.lock().place_of(offset);
             let entry = self.half.entry(offset).and_then(|entry| self.store.read(entry.physical_offset));
             return entry.map(Found::Half).ok_or(NotFound::Offset { offset, min, max });
         }

@@ -5,6 +5,7 @@
 use tenonmq_protocol::message::{Properties, SysFlag, properties::names as property};
 
 use super::{
+    carried::CARRIED,
     records::{HALF_TOPIC, QUEUE},
     state::Rules,
 };
@@ -32,6 +33,7 @@ pub fn convert(properties: &mut Properties<'_>, real_topic: &str, real_queue_id:
         let key = key.to_owned();
         properties.set(property::TRANSACTION_ID, key);
     }
+    properties.remove(CARRIED); // only this broker may say so
     properties.set(property::REAL_TOPIC, real_topic.to_owned());
     properties.set(property::REAL_QID, queue_text(real_queue_id));
     HalfPlace { topic: HALF_TOPIC, queue_id: QUEUE, sys_flag: sys_flag & !SysFlag::TRANSACTION_MASK }
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_first_check_comes_while_there_is_time_for_all_of_them() {
-        let rules = Rules { interval_ms: 30_000, max_checks: 15, reserved_ms: 3_600_000 };
+        let rules = Rules { interval_ms: 30_000, max_checks: 15, give_up_ms: i64::MAX, reserved_ms: 3_600_000 };
         assert_eq!(unchecked_ms(None, 6_000, &rules), 6_000);
         assert_eq!(unchecked_ms(Some("3149"), 6_000, &rules), 3_149_000);
         assert_eq!(unchecked_ms(Some("3600"), 6_000, &rules), 3_150_000);

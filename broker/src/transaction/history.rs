@@ -20,6 +20,8 @@ pub enum CopyKind {
     Check,
     /// Apache's checker appended it instead of a check, because the immunity was not over.
     Immunity,
+    /// This broker appended it when the log file of the one before was to go.
+    Carried,
 }
 
 /// One record of a transaction in the half queue.
@@ -100,14 +102,16 @@ pub fn transactions(store: &Store) -> Vec<Transaction> {
 fn add(all: &mut Vec<Transaction>, by_key: &mut FxHashMap<String, usize>, half: &HalfRecord<'_>) {
     let key = half.unique_key.unwrap_or_default().to_owned();
     let check_times = half.copies_before();
+    let is_carried = half.carried().is_some();
     let kind = match (check_times, half.record.properties().get("WAIT")) {
+        _ if is_carried => CopyKind::Carried,
         (0, _) => CopyKind::Original,
         (_, Some("false")) if half.first_copy.is_some() => CopyKind::Immunity,
         _ => CopyKind::Check,
     };
     let member = Member { queue_offset: half.record.queue_offset(), log_offset: half.record.physical_offset(), kind };
     let known = by_key.get(&key).and_then(|index| all.get_mut(*index));
-    if let Some(transaction) = known.filter(|_| check_times > 0) {
+    if let Some(transaction) = known.filter(|_| check_times > 0 || is_carried) {
         transaction.check_times = check_times;
         transaction.half.push(member);
         return;
@@ -138,7 +142,10 @@ fn note_ops(store: &Store, all: &mut [Transaction]) {
         });
     }
     for transaction in all {
-        transaction.op_offset = transaction.half.iter().find_map(|member| ops.get(&member.queue_offset).copied());
+        // what was carried forward has an op record that decides nothing
+        let last_carried = transaction.half.iter().rposition(|member| member.kind == CopyKind::Carried).unwrap_or(0);
+        let members = transaction.half.iter().skip(last_carried);
+        transaction.op_offset = members.filter_map(|member| ops.get(&member.queue_offset).copied()).next();
     }
 }
 

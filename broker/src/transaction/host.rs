@@ -104,9 +104,16 @@ pub async fn keep_checking(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
         if now >= save_at {
             save_at = now + super::millis(SAVE_INTERVAL);
             let saving = Arc::clone(&core);
-            let saved = tokio::task::spawn_blocking(move || saving.transactions.persist()).await;
-            if let Ok(Some(offsets)) = saved {
+            let saved = tokio::task::spawn_blocking(move || {
+                let more = saving.transactions.carry(&*saving);
+                (more, saving.transactions.persist())
+            });
+            let (more, offsets) = saved.await.unwrap_or_default();
+            if let Some(offsets) = offsets {
                 note_offsets(&core, offsets);
+            }
+            if more {
+                save_at = now;
             }
         }
         let until = match next {
@@ -127,6 +134,7 @@ pub async fn keep_checking(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
 
 /// The last saving, when no request is served any more: the offset table must be saved after it.
 pub fn save_finally(core: &Core) {
+    while core.transactions.carry(core) {}
     let offsets = core.transactions.final_offsets();
     note_offsets(core, offsets);
 }

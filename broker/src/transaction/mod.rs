@@ -6,17 +6,21 @@
 //! ```text
 //! prepared ──commit────────────► visible in its real topic
 //!    │ └────rollback───────────► gone
-//!    └──unknown, N checks──────► TRANS_CHECK_MAX_TIME_TOPIC
+//!    ├──unknown, N checks──────► TRANS_CHECK_MAX_TIME_TOPIC
+//!    └──its log file is to go──► appended again, prepared as before
 //! ```
 //!
 //! Invariant: the visible copy is appended before the op record that ends the half message, and next to it, under one
 //! hold of the append lock. A crash in between loses nothing, and the next start finds the copy in the log instead of
 //! appending it again. The first decision wins: a repeat is answered with success, a contradiction is refused.
 //!
-//! [`state`] decides and does no I/O; [`end`] and [`check`] carry its decisions out; `rebuild` makes it again from the
+//! [`state`] decides and does no I/O; [`end`] and [`check`] carry its decisions out; `carry` keeps
+//! messages from going with their log files; `rebuild` makes it again from the
 //! log; [`operator`] shows it and lets people decide by hand. [`Host`] is what all of this needs of the broker around it.
 
 mod audit;
+mod carried;
+mod carry;
 pub mod check;
 mod check_log;
 pub mod desk;
@@ -53,6 +57,7 @@ pub use verdicts::{Verdict, WINDOW};
 
 use self::{
     audit::AuditLog,
+    carry::Carrier,
     check_log::CheckLog,
     save::Saver,
     snapshot::Snapshot,
@@ -138,6 +143,8 @@ pub struct Transactions {
     trail: Trail,
     /// Held while a message is taken up again, so that two requests do not both do it.
     resuming: Mutex<()>,
+    /// Held while a message moves; taken before the state.
+    carrier: Mutex<Carrier>,
     saver: Mutex<Saver>,
 }
 
@@ -157,6 +164,7 @@ impl Transactions {
         let op = store.queue(records::OP_TOPIC, records::QUEUE);
         let (checks, counts) = CheckLog::open(&store)?;
         let audit = AuditLog::new(&store);
+        let carrier = Mutex::new(Carrier::new(&store));
         let saver = Mutex::new(Saver::new(&store));
         let state = Mutex::new(State::new(SafeOffsets::default(), Limits::default()));
         let transactions = Self {
@@ -170,6 +178,7 @@ impl Transactions {
             audit,
             trail: Trail::default(),
             resuming: Mutex::new(()),
+            carrier,
             saver,
         };
         let snapshot = Snapshot::load(&transactions.store, &transactions.half, &transactions.op);
@@ -182,6 +191,7 @@ impl Transactions {
     /// # Errors
     /// As [`Transactions::open`].
     pub fn reload(&self, saved: (Option<i64>, Option<i64>), broker: SocketAddr) -> Result<(), OpenError> {
+        *self.carrier.lock() = Carrier::new(&self.store);
         self.rebuild(saved, None, check_log::Counts::default(), broker)
     }
 
@@ -277,6 +287,7 @@ impl Transactions {
         Rules {
             interval_ms: millis(config.transactions.check_interval),
             max_checks: config.transactions.max_checks,
+            give_up_ms: config.transactions.give_up_after.map_or(i64::MAX, millis),
             reserved_ms: millis(self.store.config().retention.reserved_time),
         }
     }

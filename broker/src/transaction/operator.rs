@@ -161,7 +161,7 @@ impl Transactions {
             self.note_at(offset, &half, 0, by, "resume", "is undecided already");
             return Ok(Resumed::Already(offset));
         }
-        let text = half.text_with_checks(0);
+        let text = half.text_resumed();
         let record = half.resumed(&text);
         let appended = self.store.append(&self.half, &record, half.tags_code(), AppendClass::Settle)?;
         let unchecked = self.unchecked_ms(half.immunity);

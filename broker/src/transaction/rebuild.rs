@@ -3,6 +3,7 @@
 //! Half messages from the saved half offset on are undecided unless an op record from the saved op offset on names them,
 //! or a copy of theirs, or their visible copy lies in the log although its op record was lost in a crash. Apache's checker
 //! appends a half message again for each check; such copies belong together by `UNIQ_KEY`, the newest stands for all.
+//! A message that was carried forward stands for those that it names, whose op records decide nothing.
 //! Rules: `store.md` section 12.
 
 use std::{
@@ -15,6 +16,7 @@ use tenonmq_storage::{Queue, Store};
 
 use super::{
     SafeOffsets, Verdict,
+    carried::Carried,
     check_log::Counts,
     half::{immunity_ms, unchecked_ms},
     records::{HalfRecord, PARKED_TOPIC, QUEUE, op_offsets},
@@ -64,11 +66,12 @@ enum Chain {
 }
 
 struct Walk<'a> {
+    store: &'a Store,
     plan: &'a Plan,
     decided: FxHashSet<i64>,
     /// Log offsets of half messages whose visible copies recovery met.
     committed: FxHashSet<i64>,
-    /// Unique keys of parked messages, by hash, with the time of parking.
+    /// Unique keys of parked messages, by hash, with the place in the log of the last one.
     parked: FxHashMap<u64, i64>,
     chains: FxHashMap<u64, Chain>,
     found: BTreeMap<i64, Found>,
@@ -80,6 +83,7 @@ struct Walk<'a> {
 pub(super) fn rebuild(store: &Store, half: &Queue, op: &Queue, plan: &Plan, limits: Limits) -> Rebuilt {
     let start = SafeOffsets { half: start(half, plan.saved.0), op: start(op, plan.saved.1) };
     let mut walk = Walk {
+        store,
         plan,
         decided: FxHashSet::default(),
         committed: committed(store),
@@ -142,7 +146,7 @@ fn parked(store: &Store) -> FxHashMap<u64, i64> {
         let from = queue.min_offset().max(queue.max_offset() - PARKED_LOOK_BACK);
         each(store, &queue, from, |record| {
             if let Some(key) = record.unique_key {
-                parked.insert(hash(key), record.record.store_timestamp());
+                parked.insert(hash(key), record.record.physical_offset());
             }
         });
     }
@@ -158,6 +162,9 @@ impl Walk<'_> {
     fn meet(&mut self, half: &HalfRecord<'_>, known: Option<&Remembered>) {
         let offset = half.record.queue_offset();
         let key = half.unique_key.map(hash);
+        if let Some(carried) = half.carried() {
+            return self.meet_carried(half, &carried, known);
+        }
         let is_copy = half.copies_before() > 0;
         let chain = key.filter(|_| is_copy).and_then(|key| self.chains.get(&key)).copied();
         let before = match chain {
@@ -185,6 +192,47 @@ impl Walk<'_> {
         }
     }
 
+    /// A message that was carried forward: it stands for those before it, and is decided only by what names it, or by a
+    /// visible copy of any of them.
+    fn meet_carried(&mut self, half: &HalfRecord<'_>, carried: &Carried, known: Option<&Remembered>) {
+        let offset = half.record.queue_offset();
+        let key = half.unique_key.map(hash);
+        for (before, log_offset) in &carried.places {
+            let is_it = self.found.get(before).is_some_and(|found| found.log_offset == *log_offset);
+            if is_it && self.is_of(*log_offset, half) {
+                self.found.remove(before);
+                self.missing_ops.push(*before); // a crash took the op record that belongs to the copy
+            }
+        }
+        let was_published = |(_, log_offset): &(i64, u64)| self.committed.contains(&log_offset.cast_signed());
+        let decided = if carried.places.iter().any(was_published) && !self.decided.contains(&offset) {
+            self.remembered.push((offset, Verdict::Committed));
+            self.missing_ops.push(offset);
+            true
+        } else {
+            self.is_decided(half, key)
+        };
+        if !decided {
+            let found = Found {
+                log_offset: half.record.physical_offset().unsigned_abs(),
+                stored_at: carried.stored_at,
+                asked_at: known.map_or(carried.asked_at, |known| known.asked_at),
+                checks: known.map_or(carried.checks, |known| known.checks),
+            };
+            self.found.insert(offset, found);
+        }
+        if let Some(key) = key {
+            self.chains.insert(key, if decided { Chain::Decided } else { Chain::Open { newest: offset } });
+        }
+    }
+
+    /// Whether the record at `log_offset` has the key of `half`: what cannot be read is believed.
+    fn is_of(&self, log_offset: u64, half: &HalfRecord<'_>) -> bool {
+        let bytes = self.store.read(log_offset);
+        let before = bytes.as_deref().and_then(HalfRecord::parse);
+        before.is_none_or(|before| (before.unique_key, before.group) == (half.unique_key, half.group))
+    }
+
     fn is_decided(&mut self, half: &HalfRecord<'_>, key: Option<u64>) -> bool {
         let record = &half.record;
         let offset = record.queue_offset();
@@ -193,7 +241,7 @@ impl Walk<'_> {
         }
         let verdict = if self.committed.contains(&record.physical_offset()) {
             Verdict::Committed
-        } else if key.and_then(|key| self.parked.get(&key)).is_some_and(|at| *at >= record.store_timestamp()) {
+        } else if key.and_then(|key| self.parked.get(&key)).is_some_and(|at| *at > record.physical_offset()) {
             Verdict::Parked
         } else {
             return false;
@@ -210,7 +258,7 @@ impl Walk<'_> {
         // a copy whose original is gone from here: the producer's clock is all that is left
         let stored_at = match &before {
             Some(before) => before.stored_at,
-            None if is_copy => record.born_timestamp().min(copied_at),
+            None if is_copy => half.first_stored().min(record.born_timestamp()).min(copied_at),
             None => copied_at.min(self.plan.now),
         };
         let was_check = is_copy && copied_at.saturating_sub(stored_at) >= immunity_ms;
@@ -246,6 +294,7 @@ impl Walk<'_> {
         let asked_at = counted.map_or(found.asked_at, |counted| counted.asked_at.max(found.asked_at));
         let unchecked = unchecked_ms(half.immunity, self.plan.timeout_ms, &self.plan.rules);
         let first_check_at = found.stored_at.saturating_add(unchecked);
+        let carried = half.carried();
         let due = if checks > 0 { asked_at.saturating_add(self.plan.rules.interval_ms) } else { first_check_at };
         state.insert(&Half {
             offset,
@@ -256,7 +305,13 @@ impl Walk<'_> {
             topic: half.real_topic,
             checks,
             asked_at: Some(asked_at).filter(|at| *at > 0 && checks > 0),
-            copy_of: half.unique_key.filter(|_| half.copies_before() > 0),
+            copy_of: half.unique_key.filter(|_| match &carried {
+                Some(carried) => carried.of_copy,
+                None => half.copies_before() > 0,
+            }),
         });
+        if let Some(carried) = carried {
+            state.note_places(offset, carried.offsets());
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! The half message in the log is the source of all of them: bodies and property texts are borrowed from it, nothing is
 //! copied besides into the log. Contents: `store.md` section 12.
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
 use smallvec::SmallVec;
 use tenonmq_protocol::message::{
@@ -12,6 +12,7 @@ use tenonmq_protocol::message::{
     record::PROPERTIES_CRC_LEN,
 };
 
+use super::carried::{CARRIED, Carried, add_place};
 use crate::{core::names::SCHEDULE_TOPIC, delay::note_target, timer::Timer};
 
 pub(super) use crate::core::names::{
@@ -42,6 +43,8 @@ pub(super) struct HalfRecord<'a> {
     pub(super) check_times: Option<&'a str>,
     pub(super) first_copy: Option<&'a str>,
     pub(super) delay: Option<&'a str>,
+    /// `TENON_CARRIED`.
+    carried: Option<&'a str>,
     /// Whether it asks for a time of delivery.
     pub(super) is_timed: bool,
 }
@@ -68,6 +71,7 @@ impl<'a> HalfRecord<'a> {
             check_times: None,
             first_copy: None,
             delay: None,
+            carried: None,
             is_timed: false,
         };
         for (name, value) in pairs(text) {
@@ -82,6 +86,7 @@ impl<'a> HalfRecord<'a> {
                 property::TRANSACTION_CHECK_TIMES => half.check_times = Some(value),
                 property::TRAN_PREPARED_QUEUE_OFFSET => half.first_copy = Some(value),
                 property::DELAY => half.delay = Some(value),
+                CARRIED => half.carried = Some(value),
                 property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
                     half.is_timed = true;
                 }
@@ -101,12 +106,25 @@ impl<'a> HalfRecord<'a> {
         self.check_times.and_then(|times| times.parse().ok()).unwrap_or(0)
     }
 
+    /// What it takes along, if it is a message that was carried forward, and no copy that Apache's checker made of one.
+    pub(super) fn carried(&self) -> Option<Carried> {
+        let carried = Carried::parse(self.carried?)?;
+        (u32::from(carried.checks) == self.copies_before()).then_some(carried)
+    }
+
+    /// When the message was stored first. In milliseconds.
+    pub(super) fn first_stored(&self) -> i64 {
+        let carried = self.carried.and_then(Carried::parse);
+        carried.map_or_else(|| self.record.store_timestamp(), |carried| carried.stored_at)
+    }
+
     /// Tags code of the queue entry of the real message.
     pub(super) fn tags_code(&self) -> i64 {
         tags_code(self.tags)
     }
 
-    /// The visible message. Its property text is the half message's, so REAL_TOPIC and the like stay readable.
+    /// The visible message. Its property text is the half message's, so REAL_TOPIC and the like stay readable; one that
+    /// was carried forward needs [`HalfRecord::text_committed`].
     pub(super) fn committed(&self) -> NewRecord<'a> {
         NewRecord {
             topic: self.real_topic,
@@ -115,6 +133,16 @@ impl<'a> HalfRecord<'a> {
             prepared_transaction_offset: self.record.physical_offset(),
             ..self.copy(self.text.as_bytes())
         }
+    }
+
+    /// The property text of the visible message.
+    pub(super) fn text_committed(&self) -> Cow<'a, [u8]> {
+        if self.carried.is_none() {
+            return self.text.as_bytes().into();
+        }
+        let mut properties = Properties::parse(self.text);
+        properties.remove(CARRIED);
+        text_of(&properties, self.text.len()).into()
     }
 
     /// The delay level that begins with the commit; 0 for a message that is visible at once.
@@ -134,7 +162,7 @@ impl<'a> HalfRecord<'a> {
     /// The property text of a committed message that is delayed: it is no half message any more.
     pub(super) fn text_delayed(&self, level: i32) -> Vec<u8> {
         let mut properties = Properties::parse(self.text);
-        for name in [property::REAL_TOPIC, property::REAL_QID, property::TRAN_MSG] {
+        for name in [property::REAL_TOPIC, property::REAL_QID, property::TRAN_MSG, CARRIED] {
             properties.remove(name);
         }
         note_target(&mut properties, level, self.real_topic, self.real_queue_id);
@@ -154,7 +182,7 @@ impl<'a> HalfRecord<'a> {
     /// The property text of a committed message that waits for its time.
     pub(super) fn text_timed(&self, timer: &Timer) -> Vec<u8> {
         let mut properties = Properties::parse(self.text);
-        for name in [property::REAL_TOPIC, property::REAL_QID, property::TRAN_MSG] {
+        for name in [property::REAL_TOPIC, property::REAL_QID, property::TRAN_MSG, CARRIED] {
             properties.remove(name);
         }
         timer.note_target(&mut properties, self.real_topic, self.real_queue_id);
@@ -171,7 +199,8 @@ impl<'a> HalfRecord<'a> {
         NewRecord { topic: PARKED_TOPIC, queue_id: QUEUE, ..self.copy(text) }
     }
 
-    /// The copy that goes back into the half topic; `text` is from [`HalfRecord::text_with_checks`].
+    /// The copy that goes back into the half topic; `text` is from [`HalfRecord::text_resumed`] or
+    /// [`HalfRecord::text_carried`].
     pub(super) fn resumed<'t>(&self, text: &'t [u8]) -> NewRecord<'t>
     where
         'a: 't,
@@ -203,8 +232,36 @@ impl<'a> HalfRecord<'a> {
         text
     }
 
+    /// The property text of a message that is taken up again: as if it had never been checked.
+    pub(super) fn text_resumed(&self) -> Vec<u8> {
+        let mut properties = self.with_checks(0);
+        properties.remove(property::TRAN_PREPARED_QUEUE_OFFSET);
+        text_of(&properties, self.text.len())
+    }
+
+    /// The property text of the copy that stands for this message when its log file goes. It is linked to the first one
+    /// as Apache links its copies.
+    pub(super) fn text_carried(&self, stored_at: i64, checks: u16, asked_at: i64, of_copy: bool) -> Vec<u8> {
+        let (offset, log_offset) = (self.record.queue_offset(), self.record.physical_offset().unsigned_abs());
+        let mut places = self.carried().map(|carried| carried.places).unwrap_or_default();
+        add_place(&mut places, (offset, log_offset));
+        let first = places.first().map_or(offset, |(first, _)| *first);
+        let carried = Carried { stored_at, checks, asked_at, of_copy, places };
+        let mut properties = Properties::parse(self.text);
+        properties.set(CARRIED, carried.encode());
+        properties.remove(property::TRANSACTION_CHECK_TIMES);
+        if checks > 0 {
+            properties.set(property::TRANSACTION_CHECK_TIMES, checks.to_string());
+        }
+        if self.first_copy.is_none() {
+            properties.set(property::TRAN_PREPARED_QUEUE_OFFSET, first.to_string());
+        }
+        text_of(&properties, self.text.len() + 128)
+    }
+
     fn with_checks(&self, checks: u32) -> Properties<'a> {
         let mut properties = Properties::parse(self.text);
+        properties.remove(CARRIED);
         properties.set(property::TRANSACTION_CHECK_TIMES, checks.to_string());
         properties
     }
@@ -219,6 +276,12 @@ impl<'a> HalfRecord<'a> {
 }
 
 const COMMIT: i32 = 8;
+
+fn text_of(properties: &Properties<'_>, about: usize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(about);
+    properties.encode_into(&mut text);
+    text
+}
 
 /// A copied text must not carry the checksum of the record it came from.
 pub(crate) fn without_checksum(text: &str) -> &str {

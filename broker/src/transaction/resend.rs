@@ -12,6 +12,7 @@
 
 use super::{
     End, EndRefused, Ended, Host, Transactions, Verdict,
+    carried::Carried,
     records::{HALF_TOPIC, HalfRecord},
     state::Decision,
 };
@@ -57,9 +58,17 @@ impl Transactions {
     /// Whether `published` came from another half message than `half`, stored at about the same time.
     fn is_of_resend(&self, published: &HalfRecord<'_>, half: &HalfRecord<'_>) -> bool {
         let Ok(prepared) = u64::try_from(published.record.prepared_transaction_offset()) else { return false };
-        let Some(bytes) = self.store.read(prepared) else { return false };
-        let Some(twin) = HalfRecord::parse(&bytes) else { return false };
-        let apart = twin.record.store_timestamp().abs_diff(half.record.store_timestamp());
+        let is_own = |carried: Carried| carried.places.iter().any(|(_, log_offset)| *log_offset == prepared);
+        if half.carried().is_some_and(is_own) {
+            return false;
+        }
+        let bytes = self.store.read(prepared);
+        let Some(twin) = bytes.as_deref().and_then(HalfRecord::parse) else {
+            // its log file is gone: what is left is the sender's clock, which is the same for both
+            let apart = published.record.born_timestamp().abs_diff(half.record.born_timestamp());
+            return half.carried().is_some() && apart <= RESEND_WINDOW_MS.unsigned_abs();
+        };
+        let apart = twin.first_stored().abs_diff(half.first_stored());
         twin.record.topic() == HALF_TOPIC
             && twin.unique_key == half.unique_key
             && twin.record.physical_offset() != half.record.physical_offset()

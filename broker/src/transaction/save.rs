@@ -16,14 +16,23 @@ const PAGE: usize = 1024;
 
 /// Saves what changed.
 pub(super) struct Saver {
-    /// Safe offsets as they were at some moment, and the end of the log then: they count once the log is flushed to it.
-    candidate: Option<(SafeOffsets, u64)>,
+    /// How far everything was at some moment, which counts once the log is flushed to its end then.
+    candidate: Option<Candidate>,
     /// The first unknown half message when last looked.
     stuck_at: i64,
     /// Where the last snapshot was taken.
     pub(super) snapshot: SafeOffsets,
     file: ConfigFile,
     metrics: Metrics,
+}
+
+#[derive(Clone, Copy)]
+struct Candidate {
+    safe: SafeOffsets,
+    /// Where the log ended.
+    end: u64,
+    /// Commit-log offset of the oldest record that was needed.
+    needed: u64,
 }
 
 /// `config/transactionMetrics`.
@@ -59,6 +68,7 @@ impl Transactions {
     /// after a crash nor Apache's, started on this directory, misses one.
     pub fn persist(&self) -> Option<SafeOffsets> {
         if self.is_slave() {
+            self.carrier.lock().release(u64::MAX);
             return None;
         }
         self.take_up_unreported();
@@ -67,7 +77,8 @@ impl Transactions {
         self.snapshot_if_behind(&mut saver);
         let flushed = self.store.watermarks().flushed;
         match saver.candidate {
-            Some((safe, end)) if end <= flushed => {
+            Some(Candidate { safe, end, needed }) if end <= flushed => {
+                self.carrier.lock().release(needed);
                 saver.candidate = Some(self.candidate());
                 Some(safe)
             }
@@ -85,13 +96,15 @@ impl Transactions {
         if let Err(error) = self.take_snapshot() {
             tracing::warn!(%error, "undecided transactions not listed; the next start reads more of the log");
         }
-        self.candidate().0
+        self.candidate().safe
     }
 
-    fn candidate(&self) -> (SafeOffsets, u64) {
+    fn candidate(&self) -> Candidate {
+        let end = self.store.watermarks().appended; // what comes later lies behind it
         let op_end = self.op.max_offset(); // before the half messages are looked at, see `Floor::safe`
+        let needed = self.oldest_needed(end);
         let safe = self.state.lock().safe_offsets(op_end);
-        (safe, self.store.watermarks().appended)
+        Candidate { safe, end: self.store.watermarks().appended, needed }
     }
 
     /// Half messages that are in the queue and were reported by nobody hold the saved offset back: takes up the first.

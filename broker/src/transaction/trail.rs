@@ -98,6 +98,14 @@ impl Trail {
         push(checks, CHECKS, CheckSent { number, asked_at, whom, answer: None });
     }
 
+    /// The message at `from` is at `to` now.
+    pub(super) fn moved(&self, from: i64, to: i64) {
+        let mut remembered = self.0.lock();
+        if let Some(steps) = remembered.of.remove(&from) {
+            *remembered.steps(to) = steps;
+        }
+    }
+
     /// A producer answered. What nobody asked is no answer.
     pub(super) fn answered(&self, offset: i64, at: i64, said: Said) {
         let mut remembered = self.0.lock();

@@ -46,6 +46,8 @@ bodies! {
         asked_at: Option<i64>,
         /// Who was asked last; absent after a restart of the broker.
         asked_whom: Option<String>,
+        /// For one that was appended again because its log file was to go: the place in the half queue that it had first.
+        carried_from: Option<i64>,
         /// Checks sent so far.
         checks: u32,
         /// For one that is in line, or has nobody to ask: since when, in milliseconds since the epoch.

@@ -43,4 +43,5 @@ pub(super) const KEYS: &[Key] = &[
     key("statsItemsMax", Int, Fixed("10000")),
     key("subscriptionGroupsMax", Int, Fixed("100000")),
     key("timerPendingMax", Int, Fixed("10000000")),
+    key("transactionGiveUpAfterHours", Int, Fixed("0")),
 ];

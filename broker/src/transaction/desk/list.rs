@@ -157,6 +157,7 @@ pub(super) fn shown(core: &Core, hanging: Hanging, producers: &mut Producers) ->
         age: age_ms,
         asked_at: state.asked_at,
         asked_whom: state.asked_whom.as_deref().map(str::to_owned),
+        carried_from: state.carried_from,
         checks: state.checks.into(),
         due_since: is_due.then_some(state.due_at),
         gives_up: (!is_due && is_last).then_some(state.due_at),

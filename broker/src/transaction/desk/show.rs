@@ -60,7 +60,7 @@ pub fn show(core: &Core, asked: &ShowTransaction) -> Result<ShownTransaction, Re
         properties: pairs(half.text).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         queue_id: half.real_queue_id,
         state: state_name(fate).into(),
-        stored: half.record.store_timestamp(),
+        stored: half.first_stored(),
         topic: half.real_topic.to_owned(),
         unique_key: half.unique_key.map(str::to_owned),
     })

@@ -19,8 +19,10 @@ const CHECKS_PER_TURN: usize = 8;
 pub enum ParkReason {
     /// It was checked as often as allowed.
     Exhausted,
-    /// It is about to outlive the log that holds it.
+    /// It is older than operators want undecided messages to become.
     Expired,
+    /// Its log file is to go, and it is too large for a copy that says so.
+    Uncarried,
 }
 
 /// What the checker must carry out.
@@ -102,7 +104,7 @@ impl State {
             return; // it has fallen due again meanwhile
         }
         entry.checks = entry.checks.saturating_sub(1);
-        let (group, dies_at) = (entry.group, entry.stored_at.saturating_add(rules.reserved_ms));
+        let (group, dies_at) = (entry.group, entry.stored_at.saturating_add(rules.give_up_ms));
         self.make_ready(offset, now, dies_at.saturating_add(1));
         self.pause(group, now + self.limits.busy_retry_ms, false);
     }
@@ -148,7 +150,7 @@ impl State {
     /// `offset` reached its due time: ask, or park.
     fn fall_due(&mut self, offset: i64, now: i64, rules: &Rules, commands: &mut Vec<Command>) {
         let Some(entry) = self.pending.get(&offset) else { return };
-        let dies_at = entry.stored_at.saturating_add(rules.reserved_ms);
+        let dies_at = entry.stored_at.saturating_add(rules.give_up_ms);
         let reason = if now > dies_at {
             ParkReason::Expired
         } else if u32::from(entry.checks) >= rules.max_checks && entry.flags & READY == 0 {

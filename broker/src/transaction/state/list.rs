@@ -54,6 +54,8 @@ pub struct Unresolved {
     pub asked_at: Option<i64>,
     /// Whom, as far as this process knows.
     pub asked_whom: Option<Arc<str>>,
+    /// For one that was appended again because its log file was to go: the place in the half queue that it had first.
+    pub carried_from: Option<i64>,
 }
 
 impl State {
@@ -69,6 +71,8 @@ impl State {
         let entries = self.pending.range(from..end).take(limit);
         let mut page: Vec<_> = entries.map(|(offset, entry)| self.remember_entry(*offset, entry)).collect();
         let next = if page.len() < limit { end } else { page.last().map_or(end, |last| last.offset + 1) };
+        let moving = self.moving.range(from..next.max(from));
+        page.extend(moving.map(|(offset, entry)| self.remember_entry(*offset, entry)));
         page.extend(
             self.claims.iter().map(|(claimed, _)| *claimed).filter(|claimed| (from..next).contains(&claimed.offset)),
         );
@@ -86,15 +90,16 @@ impl State {
         }
     }
 
-    /// The undecided message at `offset`.
+    /// The undecided message at `offset`, where it is now.
     pub fn find(&self, offset: i64) -> Option<Unresolved> {
         self.pending.get(&offset).map(|entry| self.describe(offset, entry))
     }
 
     /// Offset of the undecided message that a decision on `named` concerns: the same, or that of the newest copy.
     pub fn undecided(&self, named: i64, unique_key: Option<&str>) -> Option<i64> {
-        if self.pending.contains_key(&named) {
-            return Some(named);
+        let place = self.place_of(named);
+        if self.pending.contains_key(&place) {
+            return Some(place);
         }
         let newest = *self.copies.get(unique_key?)?;
         (named < newest && self.pending.contains_key(&newest)).then_some(newest)
@@ -125,6 +130,7 @@ impl State {
             last_answer: entry.answer,
             asked_at: asked.map(|asked| asked.at),
             asked_whom: asked.and_then(|asked| asked.whom.clone()),
+            carried_from: self.carried.get(&offset).and_then(|places| places.first().copied()),
         }
     }
 }

@@ -12,9 +12,12 @@
 //! A decision first *claims* the entry, so that nobody else can decide, and then either settles it or, when the records
 //! could not be appended, gives it back. Nothing here scans: every step costs the logarithm of what is pending.
 //!
+//! A message whose log file is to go moves to another place of the half queue ([`carry`]).
+//!
 //! Invariants: every entry has exactly one key in `due`; an entry is in its group's `ready` set exactly when it is
 //! flagged so; a claimed message is in no set but holds the [`Floor`] back.
 
+mod carry;
 mod checks;
 mod list;
 
@@ -33,6 +36,7 @@ use super::{
     verdicts::{Verdict, Verdicts},
 };
 
+pub use carry::Moving;
 pub use checks::{Command, Next, ParkReason};
 pub use list::{Stage, Unresolved};
 
@@ -43,7 +47,9 @@ pub struct Rules {
     pub interval_ms: i64,
     /// Checks per message before it is parked (`transactionCheckMax`).
     pub max_checks: u32,
-    /// Age at which a message is parked even if nobody could be asked. In milliseconds (`fileReservedTime`).
+    /// Age at which a message is parked even if nobody could be asked. In milliseconds (`transactionGiveUpAfterHours`).
+    pub give_up_ms: i64,
+    /// Age that the log keeps messages for. In milliseconds (`fileReservedTime`).
     pub reserved_ms: i64,
 }
 
@@ -159,6 +165,12 @@ pub struct State {
     /// Newest copy by `UNIQ_KEY`, for pending messages that Apache's checker has copied.
     copies: FxHashMap<Box<str>, i64>,
     claims: SmallVec<[(Remembered, Verdict); 4]>,
+    /// Messages on their way to another place of the half queue.
+    moving: BTreeMap<i64, Pending>,
+    /// Where a message is that has moved, by the places that it had.
+    moved: FxHashMap<i64, i64>,
+    /// Places that a message had before, oldest first.
+    carried: FxHashMap<i64, SmallVec<[i64; 1]>>,
     verdicts: Verdicts,
     asked: FxHashMap<i64, Asked>,
     /// Open questions in the order in which they lapse: time, offset, number of the check.
@@ -197,6 +209,8 @@ pub enum Decision {
     Repeat,
     /// Decided before, otherwise.
     Contradiction(Verdict),
+    /// Undecided, and on its way to another place of the half queue: ask again in a moment.
+    Moving,
     /// Decided so long ago, or before a restart, that only the log knows how.
     Forgotten,
 }
@@ -212,6 +226,9 @@ impl State {
             topics: Names::default(),
             copies: FxHashMap::default(),
             claims: SmallVec::new(),
+            moving: BTreeMap::new(),
+            moved: FxHashMap::default(),
+            carried: FxHashMap::default(),
             verdicts: Verdicts::new(start.half),
             asked: FxHashMap::default(),
             questions: VecDeque::new(),
@@ -266,12 +283,24 @@ impl State {
         if let Some(entry) = self.pending.remove(&named) {
             return Decision::First(self.claim(named, named, verdict, entry));
         }
+        let place = self.place_of(named);
+        if let Some(entry) = self.pending.remove(&place) {
+            return Decision::First(self.claim(place, place, verdict, entry)); // its former place has an op record
+        }
+        if self.moving.contains_key(&place) {
+            return Decision::Moving;
+        }
+        let named = place;
         if !self.copies.is_empty()
             && let Some(&newest) = unique_key().and_then(|key| self.copies.get(key))
             && named < newest
-            && let Some(entry) = self.pending.remove(&newest)
         {
-            return Decision::First(self.claim(newest, named, verdict, entry));
+            if let Some(entry) = self.pending.remove(&newest) {
+                return Decision::First(self.claim(newest, named, verdict, entry));
+            }
+            if self.moving.contains_key(&newest) {
+                return Decision::Moving;
+            }
         }
         let being_decided =
             self.claims.iter().find(|(claimed, _)| claimed.offset == named).map(|(_, verdict)| *verdict);
@@ -288,6 +317,9 @@ impl State {
         self.unclaim(offset);
         self.verdicts.set(offset, verdict);
         self.verdicts.set(named, verdict);
+        for place in self.forget_places(offset) {
+            self.verdicts.set(place, verdict);
+        }
         self.asked.remove(&offset);
         if entry.flags & COPY != 0 {
             match unique_key {
@@ -315,8 +347,9 @@ impl State {
 
     /// A producer answered that it does not know. True when the checker has work again.
     pub fn unknown<'k>(&mut self, named: i64, unique_key: impl FnOnce() -> Option<&'k str>) -> bool {
-        let offset = if self.pending.contains_key(&named) || self.copies.is_empty() {
-            named
+        let place = self.place_of(named);
+        let offset = if self.pending.contains_key(&place) || self.copies.is_empty() {
+            place
         } else {
             unique_key().and_then(|key| self.copies.get(key).copied()).unwrap_or(named)
         };
@@ -332,10 +365,8 @@ impl State {
     pub fn safe_offsets(&mut self, op_end: i64) -> SafeOffsets {
         let first = self.pending.first_key_value().map(|(offset, _)| *offset);
         let claimed = self.claims.iter().map(|(claimed, _)| claimed.offset).min();
-        let oldest = match (first, claimed) {
-            (Some(first), Some(claimed)) => Some(first.min(claimed)),
-            (first, claimed) => first.or(claimed),
-        };
+        let moving = self.moving.first_key_value().map(|(offset, _)| *offset);
+        let oldest = [first, claimed, moving].into_iter().flatten().min();
         self.floor.safe(op_end, oldest)
     }
 
@@ -346,12 +377,12 @@ impl State {
 
     /// Undecided messages.
     pub fn len(&self) -> usize {
-        self.pending.len()
+        self.pending.len() + self.moving.len()
     }
 
     /// Nothing is undecided.
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.len() == 0
     }
 
     /// Checks without an answer.
@@ -381,8 +412,15 @@ impl State {
         }
     }
 
-    /// Takes `entry`, which is no longer in `pending`, out of every set.
     fn claim(&mut self, offset: i64, named: i64, verdict: Verdict, mut entry: Pending) -> Claim {
+        self.detach(offset, &mut entry);
+        let remembered = self.remember_entry(offset, &entry);
+        self.claims.push((remembered, verdict));
+        Claim { offset, named, log_offset: entry.log_offset, checks: entry.checks, verdict, entry }
+    }
+
+    /// Takes `entry`, which is no longer in `pending`, out of every set.
+    fn detach(&mut self, offset: i64, entry: &mut Pending) {
         self.due.remove(&(entry.due, offset));
         if entry.flags & READY != 0
             && let Some(group) = self.groups.get_mut(entry.group)
@@ -394,9 +432,6 @@ impl State {
             self.release_question(entry.group);
         }
         entry.flags &= !(READY | OPEN);
-        let remembered = self.remember_entry(offset, &entry);
-        self.claims.push((remembered, verdict));
-        Claim { offset, named, log_offset: entry.log_offset, checks: entry.checks, verdict, entry }
     }
 
     fn unclaim(&mut self, offset: i64) {

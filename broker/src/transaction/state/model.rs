@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const RULES: Rules = Rules { interval_ms: 30, max_checks: 3, reserved_ms: 500 };
+const RULES: Rules = Rules { interval_ms: 30, max_checks: 3, give_up_ms: 500, reserved_ms: i64::MAX };
 const GROUPS: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Debug, Clone)]
@@ -17,6 +17,7 @@ enum Step {
     Pass { ms: i64 },
     Online { group: usize, online: bool },
     Unreachable,
+    Carry { fails: bool },
     Restart,
 }
 
@@ -29,6 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (1..40_i64).prop_map(|ms| Step::Pass { ms }),
         1 => (0..3_usize, any::<bool>()).prop_map(|(group, online)| Step::Online { group, online }),
         1 => Just(Step::Unreachable),
+        1 => prop::bool::weighted(0.2).prop_map(|fails| Step::Carry { fails }),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..120)
@@ -43,6 +45,14 @@ struct Message {
     fate: Option<Verdict>,
     /// Whether this process has seen the decision.
     remembered: bool,
+    /// Where it went.
+    moved_to: Option<i64>,
+}
+
+impl Message {
+    fn is_undecided(&self) -> bool {
+        self.fate.is_none() && self.moved_to.is_none()
+    }
 }
 
 struct World {
@@ -82,6 +92,7 @@ impl World {
                 self.now += 1;
                 self.check(true);
             }
+            Step::Carry { fails } => self.carry(fails),
             Step::Restart => self.restart(),
         }
         self.compare();
@@ -89,8 +100,15 @@ impl World {
 
     fn half(&mut self, group: usize, immunity: i64) {
         let offset = self.model.len() as i64;
-        let message =
-            Message { stored_at: self.now, due: self.now + immunity, group, checks: 0, fate: None, remembered: true };
+        let message = Message {
+            stored_at: self.now,
+            due: self.now + immunity,
+            group,
+            checks: 0,
+            fate: None,
+            remembered: true,
+            moved_to: None,
+        };
         insert(&mut self.state, offset, &message);
         self.model.insert(offset, message);
     }
@@ -99,7 +117,8 @@ impl World {
         let verdict = if commit { Verdict::Committed } else { Verdict::RolledBack };
         let offset = pick as i64 % (self.model.len() as i64 + 1);
         let decision = self.state.decide(offset, verdict, || None);
-        let Some(message) = self.model.get_mut(&offset) else {
+        let place = self.place(offset);
+        let Some(message) = self.model.get_mut(&place) else {
             assert!(matches!(decision, Decision::Forgotten));
             return;
         };
@@ -117,17 +136,48 @@ impl World {
                 assert_eq!(before, fate);
                 assert_ne!(before, verdict);
             }
-            (Decision::Forgotten, Some(_)) => assert!(!message.remembered),
+            (Decision::Forgotten, Some(_)) => assert!(!message.remembered || offset != place),
             (decision, fate) => panic!("{decision:?} of a message that is {fate:?}"),
         }
+    }
+
+    /// Where the message is that had this place.
+    fn place(&self, mut offset: i64) -> i64 {
+        while let Some(next) = self.model.get(&offset).and_then(|message| message.moved_to) {
+            offset = next;
+        }
+        offset
+    }
+
+    /// The oldest undecided message moves to the end of the queue; `fails`: it would have, but the disk is full.
+    fn carry(&mut self, fails: bool) {
+        let moved = self.model.values().filter(|message| message.moved_to.is_some()).count();
+        if moved == 7 {
+            return; // of a message that moves more often not every place is known
+        }
+        let oldest = self.model.iter().find(|(_, message)| message.is_undecided()).map(|(offset, _)| *offset);
+        let Some(moving) = self.state.depart(u64::MAX) else { return assert_eq!(oldest, None) };
+        assert_eq!(Some(moving.offset), oldest);
+        assert!(matches!(self.state.decide(moving.offset, Verdict::Committed, || None), Decision::Moving));
+        assert!(self.state.safe_offsets(0).half <= moving.offset);
+        if fails {
+            return self.state.stay(moving.offset);
+        }
+        let to = self.model.len() as i64;
+        self.state.arrive(moving.offset, (to, to as u64 * 100), None);
+        let Some(before) = self.model.get_mut(&moving.offset) else { return };
+        assert_eq!((moving.stored_at, moving.checks), (before.stored_at, before.checks));
+        let after = before.clone();
+        before.moved_to = Some(to);
+        self.model.insert(to, after);
     }
 
     /// Runs the checker; what it does must be what a scan over the model says. `unreachable`: nobody takes a question.
     fn check(&mut self, unreachable: bool) {
         let mut expected = BTreeMap::new();
         for (offset, message) in &self.model {
-            if message.fate.is_none() && message.due <= self.now {
-                let expired = self.now > message.stored_at + RULES.reserved_ms;
+            if message.is_undecided() && message.due <= self.now {
+                let expired = self.now > message.stored_at + RULES.give_up_ms;
                 if expired || u32::from(message.checks) >= RULES.max_checks {
                     expected.insert(*offset, None);
                 } else if self.online[message.group] {
@@ -178,14 +228,18 @@ impl World {
     /// A new process knows the undecided messages, their checks and due times, and of decided ones that they are.
     fn restart(&mut self) {
         let floor = self.state.safe_offsets(0);
-        let undecided = self.model.iter().find(|(_, message)| message.fate.is_none()).map(|(offset, _)| *offset);
+        let undecided = self.model.iter().find(|(_, message)| message.is_undecided()).map(|(offset, _)| *offset);
         assert_eq!(floor.half, undecided.unwrap_or(self.model.len() as i64));
         self.state = State::new(floor, self.state.limits);
         for (offset, message) in &mut self.model {
-            if message.fate.is_none() {
+            if message.is_undecided() {
                 insert(&mut self.state, *offset, message);
             }
-            message.remembered = message.fate.is_none();
+            message.remembered = message.is_undecided();
+        }
+        for (offset, _) in self.model.iter().filter(|(_, message)| message.is_undecided()) {
+            let before = self.model.keys().filter(|before| *before < offset && self.place(**before) == *offset);
+            self.state.note_places(*offset, before.copied().collect());
         }
         self.state.know_all_below(self.model.len() as i64);
     }
@@ -193,7 +247,7 @@ impl World {
     fn compare(&self) {
         let pending: Vec<i64> = self.state.unresolved(None).map(|found| found.offset).collect();
         let undecided: Vec<i64> =
-            self.model.iter().filter(|(_, message)| message.fate.is_none()).map(|(offset, _)| *offset).collect();
+            self.model.iter().filter(|(_, message)| message.is_undecided()).map(|(offset, _)| *offset).collect();
         assert_eq!(pending, undecided);
         for found in self.state.unresolved(None) {
             assert_eq!(found.checks, self.model[&found.offset].checks);

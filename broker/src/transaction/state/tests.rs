@@ -1,7 +1,7 @@
 use super::*;
 
 const MINUTE: i64 = 60_000;
-const RULES: Rules = Rules { interval_ms: 30_000, max_checks: 15, reserved_ms: 72 * 60 * MINUTE };
+const RULES: Rules = Rules { interval_ms: 30_000, max_checks: 15, give_up_ms: 72 * 60 * MINUTE, reserved_ms: i64::MAX };
 
 struct Checker {
     state: State,
@@ -284,12 +284,12 @@ fn an_unknown_answer_is_remembered_and_the_next_check_keeps_its_time() {
 }
 
 #[test]
-fn a_message_that_outlives_the_reserved_time_is_parked_even_if_nobody_could_be_asked() {
+fn a_message_older_than_operators_want_is_parked_even_if_nobody_could_be_asked() {
     let mut checker = Checker::new();
     checker.online.clear();
     checker.half(0, 0);
-    assert_eq!(checker.at(RULES.reserved_ms), (vec![], vec![]));
-    assert_eq!(checker.at(RULES.reserved_ms + 1), (vec![], vec![0]));
+    assert_eq!(checker.at(RULES.give_up_ms), (vec![], vec![]));
+    assert_eq!(checker.at(RULES.give_up_ms + 1), (vec![], vec![0]));
 }
 
 #[test]

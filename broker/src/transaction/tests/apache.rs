@@ -54,6 +54,7 @@ fn as_expected(transaction: &Transaction) -> Value {
             CopyKind::Original => "original",
             CopyKind::Check => "check",
             CopyKind::Immunity => "immunity",
+            CopyKind::Carried => "carried",
         };
         json!({"queueOffset": member.queue_offset, "physicalOffset": member.log_offset, "copy": copy})
     };

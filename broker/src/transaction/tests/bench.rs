@@ -12,7 +12,10 @@ use std::{
 
 use parking_lot::Mutex;
 use tenonmq_protocol::message::{NewRecord, Properties, RecordView, body_crc, properties::tags_code};
-use tenonmq_storage::{AppendClass, Appended, Environment, ManualClock, Queue, Store, StoreConfig, fs::RealFs};
+use tenonmq_storage::{
+    AppendClass, Appended, Environment, ManualClock, Queue, Store, StoreConfig,
+    fs::{FileSystem, RealFs},
+};
 
 use super::super::{
     End, EndRefused, Ended, Host, Question, SafeOffsets, Transactions, Verdict, half,
@@ -103,6 +106,7 @@ pub(super) struct Bench {
     pub(super) around: Arc<Surroundings>,
     open: Option<(Store, Transactions)>,
     saved: Option<SafeOffsets>,
+    pub(super) fs: Arc<dyn FileSystem>,
     /// Share of the disk above which ordinary sends are refused.
     pub(super) refuse_percent: u8,
     sent: u32,
@@ -126,7 +130,17 @@ impl Bench {
             woken: Mutex::default(),
         };
         let clock = Arc::new(ManualClock::new(NOON));
-        Self { folder, clock, config, around: Arc::new(around), open: None, saved: None, refuse_percent: 100, sent: 0 }
+        Self {
+            folder,
+            clock,
+            config,
+            around: Arc::new(around),
+            open: None,
+            saved: None,
+            fs: Arc::new(RealFs),
+            refuse_percent: 100,
+            sent: 0,
+        }
     }
 
     pub(super) fn started() -> Self {
@@ -154,7 +168,7 @@ impl Bench {
         config.index_slots = 50;
         config.index_entries = 150;
         config.batch_topics.insert("T_bcq".to_owned());
-        let env = Environment { fs: Arc::new(RealFs), clock: self.clock.clone() };
+        let env = Environment { fs: self.fs.clone(), clock: self.clock.clone() };
         let store = Store::open(config, env).expect("the store opens");
         *self.around.store.lock() = Some(store.clone());
         let saved = (self.saved.map(|saved| saved.half), self.saved.map(|saved| saved.op));
@@ -290,6 +304,63 @@ impl Bench {
     pub(super) fn check(&self) -> Vec<(i64, u32)> {
         while self.transactions().check(&*self.around) == Next::Now {}
         self.around.take_asked()
+    }
+
+    /// Ordinary messages until another file of the log is begun.
+    pub(super) fn roll(&self) {
+        let files = self.store().stats().segments;
+        let queue = self.store().queue("noise", 0);
+        while self.store().stats().segments == files {
+            let body = [7; 20_000];
+            let record = NewRecord {
+                topic: "noise",
+                queue_id: 0,
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp: NOON,
+                born_host: self.around.address(),
+                store_host: self.around.address(),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: &body,
+                properties: b"",
+                body_crc: body_crc(&body),
+            };
+            self.store().append(&queue, &record, 0, AppendClass::Send).expect("appended");
+        }
+    }
+
+    /// All files of the log but the last have been there too long: those that nobody holds go. How many are left.
+    pub(super) fn expire(&self) -> usize {
+        self.store().flush().expect("flushed");
+        for file in std::fs::read_dir(self.root().join("commitlog")).expect("the log") {
+            let file = std::fs::File::open(file.expect("a file").path()).expect("a file");
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("a time");
+        }
+        self.advance(20 * SECOND);
+        self.store().trigger_clean();
+        self.store().maintain();
+        self.store().stats().segments
+    }
+
+    /// What the broker does every few seconds: carries forward, and saves how far it is.
+    pub(super) fn look_after(&mut self) {
+        while self.transactions().carry(&*self.around) {}
+        for _ in 0..2 {
+            self.store().flush().expect("flushed");
+            let offsets = self.transactions().persist();
+            self.saved = offsets.or(self.saved);
+        }
+    }
+
+    /// Old files go, as soon as nobody needs them.
+    pub(super) fn let_files_go(&mut self) {
+        self.look_after();
+        for _ in 0..3 {
+            self.expire();
+            self.look_after();
+        }
+        assert_eq!(self.expire(), 1, "only the last file of the log is left");
     }
 
     /// Bodies in a queue.

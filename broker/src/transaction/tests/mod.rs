@@ -1,5 +1,6 @@
 mod apache;
 mod bench;
+mod carrying;
 mod checking;
 mod desk;
 mod ending;

@@ -1,5 +1,5 @@
 use super::{
-    super::{EndRefused, Ended, SafeOffsets, Verdict::*},
+    super::{EndRefused, Ended, SafeOffsets, Verdict::*, records::HalfRecord},
     bench::*,
 };
 
@@ -99,13 +99,40 @@ fn a_resumed_message_is_undecided_after_a_restart_although_its_first_life_ended(
     bench.check();
     let parked = bench.records("TRANS_CHECK_MAX_TIME_TOPIC", 0).remove(0);
     let id = tenonmq_protocol::message::RecordView::parse(&parked).unwrap().message_id().to_string();
-    bench.advance(1);
     bench.transactions().resume(&id, "ann").unwrap();
     bench.saved(None);
     bench.kill();
     bench.start();
     let pending: Vec<_> = bench.transactions().unresolved(None, 9).iter().map(|found| found.state.offset).collect();
     assert_eq!(pending, [1]);
+}
+
+#[test]
+fn a_resumed_message_that_was_rolled_back_is_not_exhausted_again_after_a_restart() {
+    let mut bench = Bench::started();
+    bench.config.apply("transactionCheckMax=1").unwrap();
+    bench.half("order 42");
+    bench.advance(6 * SECOND);
+    bench.check();
+    bench.advance(30 * SECOND);
+    bench.check();
+    let parked = bench.records("TRANS_CHECK_MAX_TIME_TOPIC", 0).remove(0);
+    let id = tenonmq_protocol::message::RecordView::parse(&parked).unwrap().message_id().to_string();
+    bench.transactions().resume(&id, "ann").unwrap();
+    bench.transactions().decide_by_hand(&*bench.around, 1, RolledBack, "ann").unwrap();
+    let fates = |bench: &Bench| -> Vec<_> {
+        let halves = bench.records("RMQ_SYS_TRANS_HALF_TOPIC", 0);
+        halves.iter().map(|half| bench.transactions().fate(&HalfRecord::parse(half).unwrap())).collect()
+    };
+    assert_eq!(fates(&bench), [Err(Parked), Err(RolledBack)]);
+    for _ in 0..2 {
+        bench.restart();
+        assert_eq!(fates(&bench), [Err(Parked), Err(RolledBack)]);
+        bench.kill();
+        bench.forget_own_files();
+        bench.start();
+        assert_eq!(fates(&bench), [Err(Parked), Err(RolledBack)]);
+    }
 }
 
 #[test]
