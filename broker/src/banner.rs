@@ -28,6 +28,11 @@ pub(crate) async fn print(config: &Config, running: &Running, started: Instant) 
         }
         None => line("broker", "off".to_owned()),
     }
+    let http =
+        [addresses.http.map(|at| format!("http://{at}/")), addresses.exporter.map(|at| format!("http://{at}/metrics"))];
+    if http.iter().any(Option::is_some) {
+        line("HTTP", http.into_iter().flatten().collect::<Vec<_>>().join(" "));
+    }
     if !config.registration.name_servers.is_empty() {
         line("registers at", config.registration.name_servers.join(" "));
     }

@@ -52,7 +52,7 @@ pub use config_file::ConfigFile;
 pub use consume_queue::entry::Entry;
 pub use consume_queue::file::QueueKind;
 pub use consume_queue::lookup::{Boundary, Entries, Located};
-pub use consume_queue::{Dispatch, Dispatched, Queue};
+pub use consume_queue::{Dispatch, Dispatched, Queue, SIZE_CLASSES};
 pub use data_version::DataVersion;
 pub use error::{AppendError, CutError, FileError, FollowError, OpenError, Unwritable};
 pub use fetch::{DiskLimits, FetchLimits, FetchStatus, Fetched};

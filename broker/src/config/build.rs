@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::machine::Machine;
 use super::model::{
-    Clients, Config, DeadLetters, Delays, Filters, Identity, Messages, NameServer, Offsets, Polling, Pop, Pull,
-    Registration, Remoting, Roles, Topics, Transactions,
+    Clients, Config, DeadLetters, Delays, Filters, Http, Identity, Messages, Metrics, MetricsExporter, NameServer,
+    Offsets, Polling, Pop, Pull, Registration, Remoting, Roles, Topics, Transactions,
 };
 use super::read::Reader;
 use super::store::store;
@@ -75,6 +75,8 @@ fn build(read: &Reader<'_>) -> Result<Config> {
         clients: clients(read)?,
         stats_items: read.number("statsItemsMax", 1..=10_000_000)?,
         remoting: remoting(read)?,
+        http: http(read, roles)?,
+        metrics: metrics(read)?,
         data_directory,
         shutdown_timeout: read.millis("shutdownTimeoutMillis", 100)?,
     })
@@ -338,6 +340,47 @@ fn remoting(read: &Reader<'_>) -> Result<Remoting> {
         workers: read.number("remotingWorkerThreads", 0..=1_024)?,
         write_high_water: read.number("writeBufferHighWaterMark", 0..=(1 << 30))?,
     })
+}
+
+fn http(read: &Reader<'_>, roles: Roles) -> Result<Http> {
+    let port = match read.given("httpPort") {
+        _ if !read.flag("httpEnable")? => None,
+        Some(_) => Some(read.port("httpPort")?),
+        None => roles.broker.then(|| read.port("listenPort")).transpose()?.map(|port| port.saturating_sub(1)),
+    };
+    Ok(Http {
+        port,
+        bind: read.address("httpBindAddress")?,
+        max_connections: read.number("httpConnectionsMax", 1..=100_000)?,
+        timeout: read.millis("httpRequestTimeoutMillis", 1)?,
+    })
+}
+
+fn metrics(read: &Reader<'_>) -> Result<Metrics> {
+    let labels = read.text("metricsLabel");
+    let pieces = labels.split(',').map(str::trim).filter(|piece| !piece.is_empty());
+    let (good, bad): (Vec<_>, Vec<_>) = pieces.partition(|piece| label(piece).is_some());
+    Ok(Metrics {
+        exporter: match read.choice("metricsExporterType")? {
+            "DISABLE" => MetricsExporter::None,
+            "PROM" => MetricsExporter::Prometheus,
+            other => MetricsExporter::NotSupported(other),
+        },
+        exporter_host: read.given("metricsPromExporterHost").or_else(|| read.given("brokerIP1")),
+        exporter_port: read.port("metricsPromExporterPort")?,
+        labels: good.into_iter().filter_map(label).collect(),
+        bad_labels: bad.into_iter().map(str::to_owned).collect(),
+        max_rows: read.number("metricsOtelCardinalityLimit", 1..=i32::MAX as usize)?,
+    })
+}
+
+/// `name:value`, where the name is one that Prometheus takes.
+fn label(piece: &str) -> Option<(String, String)> {
+    let (name, value) = piece.split_once(':').filter(|(_, value)| !value.contains(':'))?;
+    let first = name.chars().next()?;
+    let is_ours = ["le", "otel_scope_name"].contains(&name);
+    let is_name = !is_ours && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !first.is_ascii_digit();
+    is_name.then(|| (name.to_owned(), value.to_owned()))
 }
 
 /// What single values cannot tell.

@@ -36,7 +36,7 @@ pub use live::{Changed, LiveConfig};
 pub use load::{FileText, Input, Loaded, Warning, load};
 pub use machine::Machine;
 pub use model::{
-    Clients, Config, Filters, Identity, Messages, NameServer, Offsets, Polling, Pop, Pull, Registration, Remoting,
-    Roles, Topics, Transactions,
+    Clients, Config, Filters, Http, Identity, Messages, Metrics, MetricsExporter, NameServer, Offsets, Polling, Pop,
+    Pull, Registration, Remoting, Roles, Topics, Transactions,
 };
 pub use values::{ConfigError, Given, Source, Values};

@@ -43,6 +43,10 @@ pub struct Config {
     pub stats_items: usize,
     /// Sockets and their limits.
     pub remoting: Remoting,
+    /// The HTTP port.
+    pub http: Http,
+    /// What the metrics pages say.
+    pub metrics: Metrics,
     /// The data directory's files, flushing and retention.
     pub store: StoreConfig,
     /// Where the data is. `storePathRootDir`; the same as `store.root`.
@@ -437,4 +441,46 @@ pub struct Remoting {
     pub workers: usize,
     /// `writeBufferHighWaterMark`, bytes; 0 leaves the choice to the program.
     pub write_high_water: usize,
+}
+
+/// The HTTP port: metrics, health, readiness. Read at start.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// `httpPort`, default one below `listenPort`: a port that no other broker can have, because it needs those beside it.
+    /// 0 lets the system choose. `None` with `httpEnable` = false, and without the broker role unless `httpPort` is set.
+    pub port: Option<u16>,
+    /// `httpBindAddress`, default 127.0.0.1: what is shown there is for operators.
+    pub bind: IpAddr,
+    /// `httpConnectionsMax`, default 64 a listener; further ones wait for their turn.
+    pub max_connections: usize,
+    /// `httpRequestTimeoutMillis`, default 10 s: from accepting a connection until its answer has been taken.
+    pub timeout: Duration,
+}
+
+/// What the metrics pages say. Read at start, but for `max_rows`.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// `metricsExporterType`, default `DISABLE`.
+    pub exporter: MetricsExporter,
+    /// `metricsPromExporterHost`, default what clients are told (`brokerIP1`).
+    pub exporter_host: Option<String>,
+    /// `metricsPromExporterPort`, default 5557.
+    pub exporter_port: u16,
+    /// `metricsLabel`, `name:value` separated by commas: labels of every row.
+    pub labels: Vec<(String, String)>,
+    /// Pieces of `metricsLabel` that are no such pair.
+    pub bad_labels: Vec<String>,
+    /// `metricsOtelCardinalityLimit`, default 50 000: rows of one metric; how many are left out is a metric as well.
+    pub max_rows: usize,
+}
+
+/// Where metrics go besides the HTTP port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsExporter {
+    /// Nowhere.
+    None,
+    /// To a page on a port of its own, where Apache has it.
+    Prometheus,
+    /// Where this program cannot send them (`OTLP_GRPC`, `LOG`).
+    NotSupported(&'static str),
 }

@@ -1,8 +1,8 @@
 //! Start and stop, in order.
 //!
 //! ```text
-//! start: take the ports ─► name server serves ─► store opens, recovers ─► broker serves ─► registers ─► ready
-//! stop:  unregister ─► no requests ─► no checks and scans ─► save the tables ─► close the store ─► name server
+//! start: take the ports ─► HTTP, name server serve ─► store opens, recovers ─► broker serves ─► registers ─► ready
+//! stop:  no HTTP ─► unregister ─► no requests ─► no checks and scans ─► save the tables ─► close the store ─► name server
 //! ```
 //!
 //! Ports are taken before anything else, so a port in use costs no recovery. The name server is the first to serve
@@ -12,6 +12,7 @@
 
 mod broker;
 mod part;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use tokio::net::TcpListener;
 
 use self::broker::BrokerRole;
 use self::part::{Part, limits, listen};
+use self::web::Web;
 use crate::config::{Config, LiveConfig};
 use crate::core::clock::Clock;
 use crate::core::{Core, CoreError};
@@ -79,6 +81,10 @@ pub struct Addresses {
     pub broker: Option<SocketAddr>,
     /// The broker's second port, two below the first, which old clients send to.
     pub fast: Option<SocketAddr>,
+    /// The HTTP port.
+    pub http: Option<SocketAddr>,
+    /// Metrics where Apache's exporter has them.
+    pub exporter: Option<SocketAddr>,
 }
 
 /// Ports that were taken before anything else was started.
@@ -104,7 +110,12 @@ impl Listeners {
 
     fn addresses(&self) -> Addresses {
         let address = |listener: &Option<TcpListener>| listener.as_ref()?.local_addr().ok();
-        Addresses { name_server: address(&self.name_server), broker: address(&self.broker), fast: address(&self.fast) }
+        Addresses {
+            name_server: address(&self.name_server),
+            broker: address(&self.broker),
+            fast: address(&self.fast),
+            ..Addresses::default()
+        }
     }
 }
 
@@ -112,6 +123,7 @@ impl Listeners {
 /// go on until the runtime ends, and the next start recovers.
 pub struct Running {
     addresses: Addresses,
+    web: Web,
     broker: Option<BrokerRole>,
     name_server: Option<(Part, Arc<NameServer>)>,
 }
@@ -123,15 +135,19 @@ impl Running {
     /// [`StartError`]; nothing is left running.
     pub async fn start(config: Arc<LiveConfig>, clock: Clock) -> Result<Self, StartError> {
         let listeners = Listeners::take(&config.load())?;
-        let addresses = listeners.addresses();
-        let mut running = Self { addresses, broker: None, name_server: None };
+        let mut addresses = listeners.addresses();
+        let web = Web::start(&config.load(), &mut addresses).await;
+        let mut running = Self { addresses, web, broker: None, name_server: None };
         if let Some(listener) = listeners.name_server {
             running.name_server = Some(serve_name_server(listener, &config, &clock)?);
         }
         if let (Some(main), Some(fast)) = (listeners.broker, listeners.fast) {
             let embedded = running.name_server().cloned();
             match BrokerRole::start(main, fast, &config, &clock, embedded).await {
-                Ok(broker) => running.broker = Some(broker),
+                Ok(broker) => {
+                    running.web.broker_serves(broker.core());
+                    running.broker = Some(broker);
+                }
                 Err(error) => {
                     running.shutdown().await;
                     return Err(error);
@@ -167,6 +183,7 @@ impl Running {
 
     /// Stops every part in order. What was answered before is kept.
     pub async fn shutdown(self) {
+        self.web.stop().await;
         if let Some(broker) = self.broker {
             broker.stop().await;
         }

@@ -124,3 +124,40 @@ fn an_embedded_configuration_names_an_unknown_key() {
     let error = LiveConfig::embedded([("listenPrt", "0")]).unwrap_err();
     assert!(matches!(error, ConfigError::Usage(text) if text.contains("did you mean listenPort?")));
 }
+
+#[tokio::test]
+async fn an_http_port_in_use_does_not_keep_the_broker_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let exporter = [("metricsExporterType", "PROM"), ("metricsPromExporterHost", "127.0.0.1")];
+    let ports = [("httpPort", port.as_str()), ("metricsPromExporterPort", &port)];
+    let running = start(config(&folder, &[exporter, ports].concat())).await;
+    assert_eq!((running.addresses().http, running.addresses().exporter), (None, None));
+    assert_eq!(
+        ask(running.addresses().broker.unwrap(), Command::request(RequestCode::GET_BROKER_CONFIG)).await.code,
+        0
+    );
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn metrics_are_at_the_http_port_and_where_apaches_exporter_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let exporter =
+        [("metricsExporterType", "prom"), ("metricsPromExporterHost", "localhost"), ("metricsPromExporterPort", "0")];
+    let running = start(config(&folder, &exporter)).await;
+    for address in [running.addresses().http.unwrap(), running.addresses().exporter.unwrap()] {
+        assert!(address.ip().is_loopback());
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut page = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut page).await.unwrap();
+        assert!(page.contains("rocketmq_broker_permission{"), "{page}");
+    }
+    running.shutdown().await;
+    let off = [("httpEnable", "false"), ("metricsExporterType", "LOG")];
+    let running = start(config(&folder, &off)).await;
+    assert_eq!((running.addresses().http, running.addresses().exporter), (None, None));
+    running.shutdown().await;
+}

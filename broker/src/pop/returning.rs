@@ -226,7 +226,12 @@ fn copy(core: &Core, queue: &PopQueue, due: &Due, entry: &Entry, created: &mut V
         Destination::DeadLetters => {
             let (topic, is_new) = dead_letter::topic_of(core, &queue.of.group);
             created.extend(is_new.then(|| Arc::clone(&topic)));
-            dead_letter::bury(core, &topic, &message, original_topic(queue))
+            let origin = original_topic(queue);
+            let buried = dead_letter::bury(core, &topic, &message, origin);
+            if buried.is_ok() {
+                core.stats.buried(origin, &queue.of.group);
+            }
+            buried
         }
         Destination::Retry(name) => retry(core, queue, due, &message, name, created),
     };

@@ -84,6 +84,9 @@ pub fn send_back(core: &Core, asked: &SendBack<'_>, version: i32) -> Result<Sent
     done.ticket = Some(put_once(core, asked, &message, &place)?);
     let origin = find(message.properties_text(), property::RETRY_TOPIC).unwrap_or_else(|| message.topic());
     core.stats.sent_back(origin, asked.group);
+    if pause.is_none() {
+        core.stats.buried(origin, asked.group);
+    }
     Ok(done)
 }
 

@@ -114,7 +114,9 @@ pub fn send<'a>(core: &Core, message: Incoming<'a>) -> Result<Receipt<'a>, Refus
         created = is_new.then(|| Arc::clone(&topic)).or(created);
         unsaved |= !core.topics.is_saved(&topic);
         properties.set(property::DELAY, "-1");
-        (sending.plain(&topic, dead_letter::QUEUE, &properties)?, None)
+        let stored = sending.plain(&topic, dead_letter::QUEUE, &properties)?;
+        core.stats.buried(properties.get(property::RETRY_TOPIC).unwrap_or(header.topic), group);
+        (stored, None)
     } else {
         sending.stored(&target.topic, queue_id, &mut properties)?
     };

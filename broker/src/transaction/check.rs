@@ -21,6 +21,7 @@ use super::{
     operator::By,
     records::{HALF_TOPIC, HalfRecord, OP_TAGS_CODE},
     state::{self, Claim, Decision, Next, ParkReason},
+    tally::Count,
 };
 
 /// Time between two looks of a slave whether it has become the master.
@@ -76,6 +77,7 @@ impl Transactions {
             match command {
                 state::Command::Ask { offset, log_offset, group, attempt, turn } => {
                     if self.ask(host, offset, log_offset, &group, attempt, turn) {
+                        self.tally.count(Count::ChecksSent);
                         checked.push((offset, Checked { log_offset, asked_at: now, checks: attempt }));
                     }
                 }
@@ -152,6 +154,7 @@ impl Transactions {
                     ParkReason::Uncarried => "park: too large to be carried forward",
                 };
                 tracing::warn!(half_offset = claim.offset, group = half.group, topic = half.real_topic, action);
+                self.tally.parked(reason);
                 self.note(&half, claim.checks, "broker", action, "parked");
                 self.state.lock().settle(&claim, half.unique_key);
             }
@@ -172,6 +175,7 @@ impl Transactions {
     }
 
     fn lose_claim(&self, claim: Claim) {
+        self.tally.count(Count::Lost);
         self.audit.write(&AuditLine {
             time: self.now_ms(),
             by: "broker",

@@ -12,6 +12,7 @@ use super::{
     half::immunity_ms,
     records::{HalfRecord, OP_TAGS_CODE, OpBody, PARKED_TOPIC, QUEUE},
     state::{Claim, Decision, Half},
+    tally::Count,
     trail::{Contradiction, Said},
 };
 use crate::core::names::{SCHEDULE_TOPIC, TIMER_TOPIC};
@@ -146,9 +147,14 @@ impl Transactions {
                 (Err(EndRefused::Contradiction(_)) | Ok(_), _) => Said::Rollback,
                 (Err(_), _) => Said::Failed,
             };
+            self.tally.answered(said);
             self.trail.answered(place, self.now_ms(), said);
         }
+        if matches!(outcome, Ok(Ended::Repeated)) {
+            self.tally.count(Count::Repeats);
+        }
         if let Err(refused @ EndRefused::Contradiction(decided)) = outcome {
+            self.tally.count(Count::Contradictions);
             let contradiction = Contradiction { at: self.now_ms(), wanted: end.verdict, decided: *decided };
             if self.trail.contradicted(end.half_offset, contradiction) {
                 self.note(half, 0, "producer", end.verdict.action(), format!("refused: {refused}"));
@@ -165,6 +171,7 @@ impl Transactions {
             HalfRecord::parse(record.as_deref()?)?.unique_key
         });
         self.wake_checker(wake);
+        self.tally.answered(Said::Unknown);
         self.trail.answered(place, self.now_ms(), Said::Unknown);
     }
 
@@ -228,6 +235,8 @@ impl Transactions {
     ) -> Result<Ended, EndRefused> {
         match written {
             Ok(()) => {
+                let took_ms = self.now_ms().saturating_sub(half.record.store_timestamp());
+                self.tally.decided(half.real_topic, claim.verdict, took_ms);
                 let wake = self.state.lock().settle(&claim, half.unique_key);
                 self.wake_checker(wake);
                 Ok(Ended::Decided)

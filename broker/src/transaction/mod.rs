@@ -38,12 +38,14 @@ mod resend;
 mod save;
 mod snapshot;
 pub mod state;
+pub mod tally;
 pub mod trail;
 mod verdicts;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use tenonmq_protocol::message::{Properties, properties::names as property};
 use tenonmq_storage::{AppendClass, AppendError, Appended, FileError, Queue, Role, Store};
 use tokio::sync::Notify;
@@ -61,7 +63,8 @@ use self::{
     check_log::CheckLog,
     save::Saver,
     snapshot::Snapshot,
-    state::{Half, Limits, Rules, State},
+    state::{GroupCount, Half, Limits, Rules, State},
+    tally::Tally,
     trail::Trail,
 };
 use crate::{config::LiveConfig, timer::Timer};
@@ -141,6 +144,7 @@ pub struct Transactions {
     checks: CheckLog,
     audit: AuditLog,
     trail: Trail,
+    tally: Tally,
     /// Held while a message is taken up again, so that two requests do not both do it.
     resuming: Mutex<()>,
     /// Held while a message moves; taken before the state.
@@ -166,6 +170,7 @@ impl Transactions {
         let audit = AuditLog::new(&store);
         let carrier = Mutex::new(Carrier::new(&store));
         let saver = Mutex::new(Saver::new(&store));
+        let tally = Tally::with_limit(config.load().metrics.max_rows);
         let state = Mutex::new(State::new(SafeOffsets::default(), Limits::default()));
         let transactions = Self {
             store,
@@ -177,6 +182,7 @@ impl Transactions {
             checks,
             audit,
             trail: Trail::default(),
+            tally,
             resuming: Mutex::new(()),
             carrier,
             saver,
@@ -263,6 +269,39 @@ impl Transactions {
     /// Checks sent and not answered yet.
     pub fn checks_in_flight(&self) -> usize {
         self.state.lock().in_flight()
+    }
+
+    /// What became of transactions since the start.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Questions that got no answer in time.
+    pub fn checks_unanswered(&self) -> u64 {
+        self.state.lock().unanswered()
+    }
+
+    /// Undecided messages by real topic; topics that had some before are listed with 0.
+    pub fn pending_by_topic(&self) -> Vec<(String, u64)> {
+        self.state.lock().topic_counts().map(|(topic, count)| (topic.to_owned(), count)).collect()
+    }
+
+    /// Producer groups with undecided messages.
+    pub fn groups_pending(&self) -> Vec<GroupCount> {
+        self.state.lock().groups_pending()
+    }
+
+    /// Store time of each producer group's oldest undecided message. Looks at all that is undecided, a few hundred under one
+    /// hold of the lock.
+    pub fn oldest_by_group(&self) -> FxHashMap<Arc<str>, i64> {
+        let mut oldest = FxHashMap::default();
+        let mut after = None;
+        loop {
+            after = self.state.lock().note_oldest(after, &mut oldest);
+            if after.is_none() {
+                return oldest;
+            }
+        }
     }
 
     fn now_ms(&self) -> i64 {

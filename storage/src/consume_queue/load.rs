@@ -81,6 +81,7 @@ impl Queue {
             flushed_entry: AtomicU64::new(state.end_entry),
             waiters: AtomicU32::new(0),
             appended: [AtomicU64::new(0), AtomicU64::new(0)],
+            sizes: Default::default(),
             used: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             deleted: AtomicBool::new(false),

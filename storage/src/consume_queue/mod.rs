@@ -40,6 +40,9 @@ use self::file::{OpenFile, Place, QueueFiles, QueueKind};
 use self::open_files::Shared;
 use crate::error::FileError;
 
+/// Sizes in bytes, as stored, up to which appended records are counted together. Those of Apache's metrics.
+pub const SIZE_CLASSES: [u32; 6] = [1 << 10, 4 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20];
+
 /// One record as a queue sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dispatch {
@@ -86,6 +89,8 @@ pub struct Queue {
     waiters: AtomicU32,
     /// Messages and bytes of records appended here since the store was opened. Written under the append lock.
     appended: [AtomicU64; 2],
+    /// How many of these records were of each class of [`SIZE_CLASSES`]. Written under the append lock.
+    sizes: [AtomicU64; SIZE_CLASSES.len() + 1],
     used: AtomicBool,
     dirty: AtomicBool,
     deleted: AtomicBool,
@@ -136,12 +141,23 @@ impl Queue {
         [messages.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed)]
     }
 
+    /// How many records of each size were appended since the store was opened: up to each of [`SIZE_CLASSES`], and longer
+    /// ones. A batch counts once, with the mean of its messages.
+    pub fn sizes(&self) -> [u64; SIZE_CLASSES.len() + 1] {
+        self.sizes.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
     /// Counts one record. Called with the append lock held, so that nobody else adds.
     #[inline]
     pub(crate) fn note_appended(&self, messages: u16, size: u32) {
         let [all, bytes] = &self.appended;
         all.store(all.load(Ordering::Relaxed) + u64::from(messages), Ordering::Relaxed);
         bytes.store(bytes.load(Ordering::Relaxed) + u64::from(size), Ordering::Relaxed);
+        let each = size / u32::from(messages.max(1));
+        let class = SIZE_CLASSES.iter().position(|end| each <= *end).unwrap_or(SIZE_CLASSES.len());
+        if let Some(count) = self.sizes.get(class) {
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
     }
 
     /// Whether the topic was deleted. A handle to a deleted queue takes no more entries: look the queue up again.

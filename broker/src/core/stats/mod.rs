@@ -188,6 +188,11 @@ impl Stats {
         self.readers.count(topic, group, |reader| reader.add(Reading::SentBack, 1));
     }
 
+    /// Counts a message that a group gave up; `topic` is where it first came from.
+    pub fn buried(&self, topic: &str, group: &str) {
+        self.readers.count(topic, group, |reader| reader.add(Reading::DeadLetters, 1));
+    }
+
     /// Counts messages that a group acknowledged one by one.
     pub fn acknowledged(&self, topic: &str, group: &str, messages: u64) {
         self.acknowledged.fetch_add(messages, Ordering::Relaxed);

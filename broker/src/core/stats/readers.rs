@@ -31,9 +31,11 @@ pub enum Reading {
     Acknowledged,
     /// Leases that were opened or extended for it.
     Leases,
+    /// Messages that it gave up.
+    DeadLetters,
 }
 
-const KINDS: usize = 6;
+const KINDS: usize = 7;
 
 /// Counters of one group in one topic. Counting is a relaxed addition.
 #[derive(Debug, Default)]
@@ -48,6 +50,11 @@ impl Reader {
         if let Some(counter) = self.counts.get(what as usize) {
             counter.fetch_add(count, Ordering::Relaxed);
         }
+    }
+
+    /// What was counted since the start.
+    pub fn total(&self, what: Reading) -> u64 {
+        self.counts.get(what as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 
     fn counts(&self) -> [u64; KINDS] {
@@ -105,6 +112,15 @@ impl Readers {
     /// The counters under `topic@group`.
     pub fn find(&self, key: &str) -> Option<Arc<Reader>> {
         self.0.get(key)
+    }
+
+    /// Every topic and group with its counters, in no order.
+    pub fn for_each(&self, mut look: impl FnMut(&str, &str, &Reader)) {
+        for (key, reader) in self.0.all() {
+            if let Some((topic, group)) = key.split_once('@') {
+                look(topic, group, &reader);
+            }
+        }
     }
 
     /// Messages a second that a group got of a topic in the last minute.

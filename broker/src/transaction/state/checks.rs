@@ -142,6 +142,7 @@ impl State {
             if entry.flags & OPEN != 0 && entry.checks == check {
                 entry.flags &= !OPEN;
                 let group = entry.group;
+                self.unanswered += 1;
                 self.release_question(group);
             }
         }
@@ -180,6 +181,7 @@ impl State {
         self.due.remove(&(old, offset));
         self.due.insert((due, offset));
         if open {
+            self.unanswered += 1;
             self.release_question(group);
         }
         if let Some(named) = self.groups.get_mut(group) {

@@ -19,6 +19,7 @@
 
 mod carry;
 mod checks;
+mod count;
 mod list;
 
 use std::{
@@ -38,6 +39,7 @@ use super::{
 
 pub use carry::Moving;
 pub use checks::{Command, Next, ParkReason};
+pub use count::GroupCount;
 pub use list::{Stage, Unresolved};
 
 /// Rules that operators configure; read again for every step, so that a change acts at once.
@@ -176,6 +178,8 @@ pub struct State {
     /// Open questions in the order in which they lapse: time, offset, number of the check.
     questions: VecDeque<(i64, i64, u16)>,
     in_flight: usize,
+    /// Questions that got no answer in time.
+    unanswered: u64,
     rotation: VecDeque<NameId>,
     resume: BTreeSet<(i64, NameId)>,
     floor: Floor,
@@ -233,6 +237,7 @@ impl State {
             asked: FxHashMap::default(),
             questions: VecDeque::new(),
             in_flight: 0,
+            unanswered: 0,
             rotation: VecDeque::new(),
             resume: BTreeSet::new(),
             floor: Floor::new(start),
