@@ -111,12 +111,15 @@ fn outcomes(page: &mut Page, core: &Core) {
     let tally = core.transactions.tally();
     let name = "tenonmq_transaction_parked_total";
     let mut family = page.family(name, Kind::Counter, "Half messages moved to TRANS_CHECK_MAX_TIME_TOPIC");
-    for (reason, count) in [("exhausted", Count::Exhausted), ("expired", Count::Expired)] {
+    for (reason, count) in
+        [("exhausted", Count::Exhausted), ("expired", Count::Expired), ("uncarried", Count::Uncarried)]
+    {
         family.row(&[("reason", reason)], tally.total(count));
     }
     drop(family);
     for (name, help, count) in [
         ("tenonmq_transaction_lost_total", "Undecided half messages whose records are gone", Count::Lost),
+        ("tenonmq_transaction_carried_total", "Undecided half messages carried forward in the log", Count::Carried),
         ("tenonmq_transaction_repeats_total", "Decisions that repeated the first one", Count::Repeats),
         ("tenonmq_transaction_contradictions_total", "Decisions refused because of another one", Count::Contradictions),
     ] {

@@ -19,6 +19,7 @@ use super::{
     end::stood_at,
     records::{HalfRecord, OP_TAGS_CODE, OpBody},
     state::{Decision, Moving, ParkReason},
+    tally::Count,
 };
 
 /// Messages appended again in one step.
@@ -156,6 +157,7 @@ impl Transactions {
             Ok(appended) => {
                 let Some(copy) = appended.first() else { return Carried::Failed };
                 let to = (copy.queue_offset, copy.physical_offset);
+                self.tally.count(Count::Carried);
                 self.trail.moved(moving.offset, to.0);
                 let wake = self.state.lock().arrive(moving.offset, to, half.unique_key);
                 self.wake_checker(wake);

@@ -235,7 +235,7 @@ impl Transactions {
     ) -> Result<Ended, EndRefused> {
         match written {
             Ok(()) => {
-                let took_ms = self.now_ms().saturating_sub(half.record.store_timestamp());
+                let took_ms = self.now_ms().saturating_sub(claim.stored_at());
                 self.tally.decided(half.real_topic, claim.verdict, took_ms);
                 let wake = self.state.lock().settle(&claim, half.unique_key);
                 self.wake_checker(wake);

@@ -29,8 +29,12 @@ pub enum Count {
     AnsweredFailed,
     /// Messages parked because they were checked as often as allowed.
     Exhausted,
-    /// Messages parked because the log that holds them was about to be deleted.
+    /// Messages parked because they were older than operators want them to become.
     Expired,
+    /// Messages parked because their log file was to go and a copy would have been too large.
+    Uncarried,
+    /// Messages carried forward because their log file was to go.
+    Carried,
     /// Undecided messages whose records are gone.
     Lost,
     /// Decisions that repeated the first one.
@@ -39,7 +43,7 @@ pub enum Count {
     Contradictions,
 }
 
-const COUNTS: usize = 10;
+const COUNTS: usize = 12;
 
 /// Decisions on the messages of one topic.
 #[derive(Debug, Default)]
@@ -92,6 +96,7 @@ impl Tally {
         self.count(match reason {
             ParkReason::Exhausted => Count::Exhausted,
             ParkReason::Expired => Count::Expired,
+            ParkReason::Uncarried => Count::Uncarried,
         });
     }
 

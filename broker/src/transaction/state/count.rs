@@ -4,7 +4,7 @@ use std::{ops::Bound, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
-use super::{super::names::NameId, State};
+use super::{super::names::NameId, Claim, State};
 
 /// Entries that are looked at under one hold of the lock.
 const PER_LOOK: usize = 512;
@@ -56,5 +56,12 @@ impl State {
                 .or_insert(stored_at);
         }
         last
+    }
+}
+
+impl Claim {
+    /// When this broker stored the message, or the first of its copies. In milliseconds.
+    pub fn stored_at(&self) -> i64 {
+        self.entry.stored_at
     }
 }
