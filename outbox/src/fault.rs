@@ -36,6 +36,20 @@ pub enum Point {
     RetryClaimed,
     /// Outbox and inbox: a chunk of old rows is removed, not committed.
     CleaningWritten,
+    /// Half messages: the broker has one; the caller's transaction tells nothing of it.
+    HalfStored,
+    /// Half messages: outbox row and half message's row are written; the caller's transaction is not committed.
+    HalfWritten,
+    /// Half messages: it is decided that the broker shall be told *commit*; it is not told.
+    HalfDeciding,
+    /// Half messages: the broker has committed it; the row does not know.
+    HalfCommitted,
+    /// Half messages: it is given up in favour of the relay; nothing is sent.
+    HalfTakenOver,
+    /// Half messages: a check gives one up that no row tells of; that is not committed.
+    HalfVoidWritten,
+    /// Half messages: that is committed; the check is not answered.
+    HalfVoid,
 }
 
 impl Point {
@@ -54,6 +68,13 @@ impl Point {
         Self::FailureKept,
         Self::RetryClaimed,
         Self::CleaningWritten,
+        Self::HalfStored,
+        Self::HalfWritten,
+        Self::HalfDeciding,
+        Self::HalfCommitted,
+        Self::HalfTakenOver,
+        Self::HalfVoidWritten,
+        Self::HalfVoid,
     ];
 }
 
@@ -70,6 +91,8 @@ struct Armed {
     /// The point, and how often it is still passed unharmed.
     crash: Option<(Point, u32)>,
     passed: std::collections::HashMap<Point, u32>,
+    /// The point at which a publisher died, until the relay around it has died of it too.
+    within: Option<Point>,
 }
 
 #[cfg(feature = "test-kit")]
@@ -82,6 +105,12 @@ impl Faults {
     /// Makes the work that comes to `point` for the `nth` time from now (from 1) end there, once.
     pub fn crash_at_nth(&self, point: Point, nth: u32) {
         self.armed.lock().crash = Some((point, nth.saturating_sub(1)));
+    }
+
+    /// Nothing crashes any more.
+    pub fn disarm(&self) {
+        let mut armed = self.armed.lock();
+        (armed.crash, armed.within) = (None, None);
     }
 
     /// Whether a crash is still to come.
@@ -111,8 +140,40 @@ impl Faults {
     }
 }
 
+#[cfg(feature = "test-kit")]
+impl Faults {
+    /// As [`pass`](Self::pass), for those who can tell the relay only that a message was not sent.
+    pub(crate) fn pass_within(&self, point: Point) -> Result<(), crate::Error> {
+        let passed = self.pass(point);
+        if passed.is_err() {
+            self.armed.lock().within = Some(point);
+        }
+        passed
+    }
+
+    /// Dies of what a publisher died of.
+    pub(crate) fn survive(&self) -> Result<(), crate::Error> {
+        match self.armed.lock().within.take() {
+            Some(point) => Err(crate::Error::Crashed(point)),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(not(feature = "test-kit"))]
 impl Faults {
+    #[inline(always)]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same shape as with the test kit")]
+    pub(crate) fn pass_within(&self, _: Point) -> Result<(), crate::Error> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same shape as with the test kit")]
+    pub(crate) fn survive(&self) -> Result<(), crate::Error> {
+        Ok(())
+    }
+
     #[inline(always)]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same shape as with the test kit")]
     pub(crate) fn pass(&self, _: Point) -> Result<(), crate::Error> {

@@ -3,6 +3,7 @@
 //! | you want to | use |
 //! |---|---|
 //! | send a message if and only if a database transaction commits | [`Outbox`], [`Relay`] |
+//! | the same, visible at the commit, with the broker's check answered from the database | [`Transactional`] |
 //! | let a received message take effect once, however often it comes | an inbox |
 //! | create the tables, or see their SQL | [`Schema`] |
 //! | say when what failed is tried again | [`Schedule`] |
@@ -42,6 +43,7 @@ mod outbox;
 mod relay;
 pub mod schedule;
 mod schema;
+mod transactional;
 mod wake;
 mod work;
 
@@ -54,6 +56,7 @@ pub use self::{
     relay::{Alert, Pass, PublishError, Publisher, Relay, RunningRelay},
     schedule::Schedule,
     schema::{Schema, Table},
+    transactional::{Answers, HalfPublisher, Halves, Transactional, TransactionalBuilder},
     wake::Wake,
     work::{Backlog, Status, Tried},
 };

@@ -57,7 +57,8 @@ pub(crate) struct Shared<D: Dialect> {
     pub(crate) wake: Wake,
     /// On which PostgreSQL tells other processes of new rows; `None` when it shall not.
     pub(crate) channel: Option<String>,
-    largest: usize,
+    pub(crate) largest: usize,
+    pub(crate) schema: Schema,
     insert: Sql,
     known: Sql,
 }
@@ -94,6 +95,7 @@ impl<D: Dialect> Outbox<D> {
             wake: Wake::default(),
             channel: notify.then(|| schema.channel(Table::Published)),
             largest,
+            schema: schema.clone(),
             insert: schema.sql::<D>(
                 "INSERT INTO {published} (business_id, topic, tag, order_key, content, headers, deliver_at, status, \
                  attempts, next_attempt_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?, ?, ?)",

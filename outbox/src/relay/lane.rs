@@ -8,6 +8,7 @@ use crate::{
     error::Error,
     fault::Point,
     outbox::{Claimed, Outcome},
+    transactional::half_of,
 };
 
 /// Rows of one order key in the order of their ids, or a single row.
@@ -57,11 +58,15 @@ impl<D: Dialect, P: Publisher> Relay<D, P> {
                 }
                 let sent = match &one.message {
                     Err(reason) => Err(PublishError::lasting(format!("the row cannot be read: {reason}"))),
+                    Ok(message) if half_of(message).is_some() && !P::KNOWS_HALF_MESSAGES => {
+                        Err(PublishError::passing("its half message decides: start the relay of its `Transactional`"))
+                    }
                     Ok(message) => match tokio::time::timeout(limit, publisher.publish(message)).await {
                         Ok(sent) => sent,
                         Err(_) => Err(PublishError::passing(format!("no answer within {limit:?}"))),
                     },
                 };
+                outbox.0.faults.survive()?;
                 outbox.0.faults.pass(Point::Sent)?;
                 outcomes.push(match sent {
                     Ok(sent_as) => Outcome::Sent { row, sent_as },

@@ -8,6 +8,10 @@ use crate::message::Outgoing;
 
 /// Sends one message and waits until it is stored. A producer is one; tests bring their own.
 pub trait Publisher: Send + Sync + 'static {
+    /// Whether it commits half messages; one that does not is never given a row that has one.
+    #[doc(hidden)]
+    const KNOWS_HALF_MESSAGES: bool = false;
+
     /// Sends it; returns the broker's id of it. May be called for one message several times.
     fn publish(&self, message: &Outgoing) -> impl Future<Output = Result<String, PublishError>> + Send;
 }

@@ -18,6 +18,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "0001_outbox", template: include_str!("../../migrations/0001_outbox.sql") },
     Migration { name: "0002_inbox", template: include_str!("../../migrations/0002_inbox.sql") },
+    Migration { name: "0003_half", template: include_str!("../../migrations/0003_half.sql") },
 ];
 
 const REMEMBER: &str = "CREATE TABLE IF NOT EXISTS {migrations} (name {name} NOT NULL PRIMARY KEY)";

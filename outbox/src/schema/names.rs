@@ -19,13 +19,15 @@ pub enum Table {
     Archive,
     /// `msg_received`: what was received.
     Received,
+    /// `msg_half`: half messages of rows in `msg_published`.
+    Half,
     /// `msg_migrations`: which migrations have run.
     Migrations,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Published, Self::Archive, Self::Received, Self::Migrations];
+    pub const ALL: [Self; 5] = [Self::Published, Self::Archive, Self::Received, Self::Half, Self::Migrations];
 
     /// What stands for it in a statement.
     fn token(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Table {
             Self::Published => "published",
             Self::Archive => "archive",
             Self::Received => "received",
+            Self::Half => "half",
             Self::Migrations => "migrations",
         }
     }
@@ -42,6 +45,7 @@ impl Table {
             Self::Published => "msg_published",
             Self::Archive => "msg_published_archive",
             Self::Received => "msg_received",
+            Self::Half => "msg_half",
             Self::Migrations => "msg_migrations",
         }
     }

@@ -1,0 +1,286 @@
+//! Half message and outbox row in one step.
+
+use std::time::Duration;
+
+use tenonmq_client::LocalState;
+use tenonmq_outbox::{Dialect, HalfPublisher, Outgoing, Relay, Schedule, Status, Transactional, fault::Point};
+
+use super::{
+    bench::{Bench, event},
+    half_broker::{Fate, HalfBroker, Trouble},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// An instance of the service.
+fn service<D: Dialect>(bench: &Bench<D>, broker: &HalfBroker) -> Transactional<D, HalfBroker> {
+    Transactional::builder(bench.outbox(), "no name server").over(broker.clone())
+}
+
+fn relay<D: Dialect>(service: &Transactional<D, HalfBroker>) -> Relay<D, HalfPublisher<D, HalfBroker>> {
+    service.relay().schedule(Schedule::listed([MINUTE], 100))
+}
+
+/// Publishes in a transaction of its own. Whether the transaction committed.
+async fn publish<D: Dialect>(bench: &Bench<D>, service: &Transactional<D, HalfBroker>, message: &Outgoing) -> bool {
+    let mut transaction = bench.pool.begin().await.unwrap();
+    if service.publish(&mut transaction, message).await.is_err() {
+        return false; // dropped: rolled back
+    }
+    transaction.commit().await.unwrap();
+    true
+}
+
+/// Lets time pass over relays and checks until both have nothing to do.
+async fn settle<D: Dialect>(bench: &Bench<D>, broker: &HalfBroker) {
+    let service = service(bench, broker);
+    for _ in 0..4 {
+        bench.clock.advance(2 * MINUTE);
+        relay(&service).pass().await.unwrap();
+        broker.check(&service).await;
+    }
+    bench.clock.advance(2 * MINUTE);
+    relay(&service).pass().await.unwrap();
+    assert!(broker.halves(Fate::Undecided).is_empty());
+    assert_eq!(service.outbox().backlog().await.unwrap().pending, 0);
+}
+
+pub async fn what_commits_becomes_visible_by_its_half_message<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    assert!(publish(bench, &service, &event("paid-1")).await);
+    assert!(broker.by_half().is_empty(), "nothing before the relay, or a check, has seen the commit");
+    assert_eq!(relay(&service).pass().await.unwrap().sent, 1);
+    assert_eq!((broker.by_half(), broker.ordinary()), (vec!["paid-1".to_owned()], vec![]));
+    let row = service.outbox().find("paid", "paid-1").await.unwrap().unwrap();
+    assert_eq!(row.status, Status::Done);
+}
+
+pub async fn what_is_rolled_back_is_dropped_by_its_check<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    let mut transaction = bench.pool.begin().await.unwrap();
+    service.publish(&mut transaction, &event("never")).await.unwrap();
+    transaction.rollback().await.unwrap();
+    settle(bench, &broker).await;
+    assert_eq!(broker.halves(Fate::RolledBack).len(), 1);
+    assert!(broker.by_half().is_empty() && broker.ordinary().is_empty());
+}
+
+/// The process died after its commit; the check finds the row.
+pub async fn a_check_is_answered_by_any_instance<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    publish(bench, &service(bench, &broker), &event("paid-1")).await;
+    let another = service(bench, &broker);
+    broker.check(&another).await;
+    assert_eq!(broker.by_half(), ["paid-1"]);
+    settle(bench, &broker).await;
+    assert!(broker.ordinary().is_empty());
+}
+
+/// The check comes while the transaction is open, with its row or yet without: it must not say "rollback" and be wrong.
+pub async fn a_check_during_the_transaction_waits_for_its_end<D: Dialect>(bench: &Bench<D>) {
+    for commits in [true, false] {
+        let broker = HalfBroker::default();
+        let service = service(bench, &broker);
+        let id = format!("open-{commits}");
+        let mut transaction = bench.pool.begin().await.unwrap();
+        service.publish(&mut transaction, &event(&id)).await.unwrap();
+        let [half] = broker.halves(Fate::Undecided).try_into().unwrap();
+        let asking = tokio::spawn({
+            let service = service.clone();
+            async move { service.answer_check(&half).await }
+        });
+        tokio::task::yield_now().await;
+        if commits {
+            transaction.commit().await.unwrap();
+        } else {
+            transaction.rollback().await.unwrap();
+        }
+        let expected = if commits { LocalState::Commit } else { LocalState::Rollback };
+        // a database may refuse to wait: an error is answered "unknown", and the broker asks again
+        let answer = asking.await.unwrap().unwrap_or(LocalState::Unknown);
+        assert!(answer == expected || answer == LocalState::Unknown, "{answer:?}");
+        settle(bench, &broker).await;
+        assert_eq!(broker.by_half().len(), usize::from(commits));
+        assert!(broker.ordinary().is_empty());
+    }
+}
+
+/// The half message is given up before its row is written: the row then makes the relay send it.
+pub async fn a_caller_that_is_slower_than_the_check_loses_nothing<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    broker.check_at_once(&service);
+    assert!(publish(bench, &service, &event("slow")).await);
+    assert_eq!(broker.halves(Fate::RolledBack).len(), 1);
+    settle(bench, &broker).await;
+    assert_eq!((broker.by_half(), broker.ordinary()), (vec![], vec!["slow".to_owned()]));
+}
+
+pub async fn a_broker_that_is_away_costs_nothing_but_its_half_messages<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    broker.trouble(Trouble::Down);
+    assert!(publish(bench, &service, &event("a")).await);
+    assert!(publish(bench, &service, &event("b")).await);
+    assert_eq!(broker.tries(), 1, "after one failure the others do not wait for the broker");
+    broker.trouble(Trouble::None);
+    bench.clock.advance(Duration::from_secs(6));
+    assert!(publish(bench, &service, &event("c")).await);
+    settle(bench, &broker).await;
+    assert_eq!(broker.ordinary(), ["a", "b"]);
+    assert_eq!(broker.by_half(), ["c"]);
+}
+
+/// The subtle one: the broker dies with the half message undecided, the relay takes over, and the broker comes back.
+pub async fn what_the_relay_took_over_is_not_committed_when_the_broker_comes_back<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    publish(bench, &service, &event("paid-1")).await;
+    broker.trouble(Trouble::Down);
+    assert_eq!(relay(&service).pass().await.unwrap().failed, 1);
+    broker.trouble(Trouble::None);
+    broker.check(&service).await; // before the relay sends it
+    settle(bench, &broker).await;
+    assert_eq!(broker.ordinary(), ["paid-1"]);
+    assert_eq!((broker.by_half().len(), broker.halves(Fate::RolledBack).len()), (0, 1));
+}
+
+/// And its opposite: the commit may have arrived, so nobody else may send it.
+pub async fn a_commit_whose_answer_is_lost_excludes_the_relay<D: Dialect>(bench: &Bench<D>) {
+    for trouble in [Trouble::CommittedWithoutAWord, Trouble::CommitsLost] {
+        let broker = HalfBroker::default();
+        let service = service(bench, &broker);
+        publish(bench, &service, &event(&format!("{trouble:?}"))).await;
+        broker.trouble(trouble);
+        assert_eq!(relay(&service).pass().await.unwrap().failed, 1);
+        broker.trouble(Trouble::Down);
+        bench.clock.advance(2 * MINUTE);
+        assert_eq!(relay(&service).pass().await.unwrap().failed, 1);
+        broker.trouble(Trouble::None);
+        settle(bench, &broker).await;
+        assert_eq!((broker.by_half().len(), broker.ordinary().len()), (1, 0));
+    }
+}
+
+/// People rolled it back at the broker's desk; the transaction had committed.
+pub async fn a_half_message_that_was_rolled_back_elsewhere_is_sent_by_the_relay<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    publish(bench, &service, &event("paid-1")).await;
+    broker.roll_back_all();
+    assert_eq!(relay(&service).pass().await.unwrap().sent, 1);
+    assert_eq!((broker.by_half(), broker.ordinary()), (vec![], vec!["paid-1".to_owned()]));
+}
+
+pub async fn a_message_that_is_published_twice_is_visible_once<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    publish(bench, &service, &event("paid-1")).await;
+    publish(bench, &service, &event("paid-1")).await;
+    settle(bench, &broker).await;
+    assert_eq!((broker.by_half().len(), broker.ordinary().len()), (1, 0));
+    assert_eq!(broker.halves(Fate::RolledBack).len(), 1);
+}
+
+/// A relay that does not know half messages would make them visible twice.
+pub async fn an_ordinary_relay_leaves_half_messages_alone<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    publish(bench, &service, &event("paid-1")).await;
+    assert_eq!(bench.relay().pass().await.unwrap().failed, 1);
+    assert!(bench.broker.ids().is_empty());
+    let row = service.outbox().find("paid", "paid-1").await.unwrap().unwrap();
+    assert!(row.last_error.unwrap().contains("half message"));
+    settle(bench, &broker).await;
+    assert_eq!(broker.by_half(), ["paid-1"]);
+}
+
+pub async fn what_must_keep_its_order_or_its_time_is_the_relays<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    publish(bench, &service, &event("a").in_order_of("k")).await;
+    publish(bench, &service, &event("b").deliver_at_ms(1)).await;
+    assert_eq!(broker.tries(), 0);
+    settle(bench, &broker).await;
+    assert_eq!(broker.ordinary(), ["a", "b"]);
+}
+
+/// The seeds' fault: a check whose query fails says "rollback".
+pub async fn a_check_whose_query_fails_is_no_answer<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    publish(bench, &service, &event("paid-1")).await;
+    let [half] = broker.halves(Fate::Undecided).try_into().unwrap();
+    bench.pool.close().await;
+    assert!(service.answer_check(&half).await.is_err());
+}
+
+pub async fn decided_half_messages_are_cleaned_away_and_late_checks_answered<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    publish(bench, &service, &event("done")).await;
+    let [half] = broker.halves(Fate::Undecided).try_into().unwrap();
+    assert_eq!(service.clean(i64::MAX).await.unwrap(), 0, "it is not decided");
+    settle(bench, &broker).await;
+    assert_eq!(service.clean(i64::MAX).await.unwrap(), 1);
+    assert_eq!(service.answer_check(&half).await.unwrap(), LocalState::Rollback);
+    assert_eq!((broker.by_half().len(), broker.ordinary().len()), (1, 0));
+}
+
+/// The process dies at each point, under each trouble of the broker; whether relay or check comes first afterwards.
+pub async fn after_a_crash_anywhere_one_path_publishes<D: Dialect>(bench: &Bench<D>) {
+    let mut crashes = 0;
+    for &point in Point::ALL {
+        for before in [Trouble::None, Trouble::Down, Trouble::StoredWithoutAWord] {
+            for after in [Trouble::None, Trouble::Down, Trouble::CommittedWithoutAWord, Trouble::CommitsLost] {
+                for check_first in [true, false] {
+                    let case = format!("{point:?}-{before:?}-{after:?}-{check_first}");
+                    crashes += usize::from(crash(bench, point, before, after, check_first, &case).await);
+                }
+            }
+        }
+    }
+    assert!(crashes > 100, "only {crashes} cases came to their point");
+}
+
+/// Whether the point was reached.
+async fn crash<D: Dialect>(
+    bench: &Bench<D>,
+    point: Point,
+    before: Trouble,
+    after: Trouble,
+    check_first: bool,
+    case: &str,
+) -> bool {
+    let broker = HalfBroker::default();
+    let instance = service(bench, &broker);
+    broker.trouble(before);
+    bench.faults.crash_at(point);
+    let commits = publish(bench, &instance, &event(case)).await;
+    broker.trouble(after);
+    if check_first {
+        broker.check(&instance).await;
+        drop(relay(&instance).pass().await);
+    } else {
+        drop(relay(&instance).pass().await);
+        broker.check(&instance).await;
+    }
+    let is_crashed = !bench.faults.is_armed();
+    bench.faults.disarm();
+    broker.trouble(Trouble::None);
+    settle(bench, &broker).await;
+    let (by_half, ordinary) = (broker.by_half().len(), broker.ordinary().len());
+    if commits {
+        assert!(by_half + ordinary > 0, "{case}: lost");
+        assert!(by_half == 0 || ordinary == 0, "{case}: both paths published");
+        assert!(by_half <= 1, "{case}: two half messages");
+        // a send whose outcome was not kept is repeated: receivers recognise it
+        let may_repeat = matches!(point, Point::Sent | Point::OutcomeWritten | Point::Claimed);
+        assert!(ordinary <= 1 || may_repeat, "{case}: sent {ordinary} times");
+    } else {
+        assert_eq!((by_half, ordinary), (0, 0), "{case}: published without a commit");
+    }
+    is_crashed
+}
