@@ -79,13 +79,35 @@ impl OwnBroker {
         self.running.shutdown().await;
     }
 
+    /// Stops it in order, to be started again.
+    pub async fn stop(self) -> StoppedBroker {
+        let Self { running, folder, name_server_port, broker_port } = self;
+        running.shutdown().await;
+        StoppedBroker { folder, name_server_port, broker_port }
+    }
+
     /// Stops it in order and starts it again over the same folder on the same ports.
     ///
     /// # Errors
     /// [`OwnBrokerError`].
     pub async fn restart(self) -> Result<Self, OwnBrokerError> {
-        let Self { running, folder, name_server_port, broker_port } = self;
-        running.shutdown().await;
-        Self::start_on(&folder, name_server_port, broker_port).await
+        self.stop().await.start().await
+    }
+}
+
+/// One that was stopped.
+pub struct StoppedBroker {
+    folder: PathBuf,
+    name_server_port: u16,
+    broker_port: u16,
+}
+
+impl StoppedBroker {
+    /// Starts it again over the same folder on the same ports.
+    ///
+    /// # Errors
+    /// [`OwnBrokerError`].
+    pub async fn start(self) -> Result<OwnBroker, OwnBrokerError> {
+        OwnBroker::start_on(&self.folder, self.name_server_port, self.broker_port).await
     }
 }
