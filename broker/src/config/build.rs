@@ -8,6 +8,7 @@ use super::model::{
     Clients, Config, DeadLetters, Delays, Filters, Http, Identity, Messages, Metrics, MetricsExporter, NameServer,
     Offsets, Polling, Pop, Pull, Registration, Remoting, Roles, Topics, Transactions,
 };
+use super::policies::{self, BACK_OFF_MOST, CheckPolicy, back_off_percent};
 use super::read::Reader;
 use super::store::store;
 use super::values::{ConfigError, Values};
@@ -297,11 +298,29 @@ fn pop(read: &Reader<'_>) -> Result<Pop> {
     })
 }
 
+fn checks(read: &Reader<'_>) -> Result<CheckPolicy> {
+    let back_off = read.text("transactionCheckBackOff");
+    let millis = |name| read.number(name, 1..=i64::MAX);
+    Ok(CheckPolicy {
+        interval_ms: millis("transactionCheckInterval")?,
+        max_checks: read.number("transactionCheckMax", 1..=MOST)?,
+        per_second: read.number("transactionChecksPerSecondPerGroup", 0..=1_000_000)?,
+        unanswered: read.number("transactionChecksUnansweredMaxPerGroup", 1..=MOST)?,
+        jitter_percent: read.number("transactionCheckJitter", 0..=100)?,
+        back_off_percent: back_off_percent(&back_off)
+            .ok_or_else(|| read.bad("transactionCheckBackOff", &format!("use a factor from 1 to {BACK_OFF_MOST}")))?,
+        longest_ms: millis("transactionCheckIntervalMax")?,
+    })
+}
+
 fn transactions(read: &Reader<'_>) -> Result<Transactions> {
+    let checks = checks(read)?;
+    let group_checks = policies::parse(&read.text("transactionCheckPolicies"), checks)
+        .map_err(|wrong| read.bad("transactionCheckPolicies", &wrong))?;
     Ok(Transactions {
         immunity: read.millis("transactionTimeOut", 0)?,
-        check_interval: read.millis("transactionCheckInterval", 1)?,
-        max_checks: read.number("transactionCheckMax", 1..=MOST)?,
+        checks,
+        group_checks,
         max_op_record: read.number("transactionOpMsgMaxSize", 32..=MOST)?,
         op_interval: read.millis("transactionOpBatchInterval", 0)?,
         give_up_after: match read.number("transactionGiveUpAfterHours", 0..=MOST)? {

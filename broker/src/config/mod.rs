@@ -22,6 +22,7 @@ mod live;
 mod load;
 mod machine;
 mod model;
+pub mod policies;
 pub mod properties;
 mod read;
 mod store;
@@ -39,4 +40,5 @@ pub use model::{
     Clients, Config, Filters, Http, Identity, Messages, Metrics, MetricsExporter, NameServer, Offsets, Polling, Pop,
     Pull, Registration, Remoting, Roles, Topics, Transactions,
 };
+pub use policies::{CheckPolicy, GroupPolicies};
 pub use values::{ConfigError, Given, Source, Values};

@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tenonmq_storage::StoreConfig;
+
+use super::policies::{CheckPolicy, GroupPolicies};
 
 /// Everything that can be configured, grouped by who uses it.
 #[derive(Debug, Clone)]
@@ -335,10 +338,11 @@ impl Default for Filters {
 pub struct Transactions {
     /// `transactionTimeOut`, in milliseconds, default 6 s: age below which a half message is not checked.
     pub immunity: Duration,
-    /// `transactionCheckInterval`, in milliseconds, default 30 s: between two checks of one half message.
-    pub check_interval: Duration,
-    /// `transactionCheckMax`, default 15: checks per message before it is parked.
-    pub max_checks: u32,
+    /// How producers are asked, by default.
+    pub checks: CheckPolicy,
+    /// `transactionCheckPolicies`, default none: groups that are asked otherwise, as
+    /// `group:perSecond=50,backOff=2;group:…`. What is not said is as in `checks`.
+    pub group_checks: Option<Arc<GroupPolicies>>,
     /// `transactionOpMsgMaxSize`, default 4096: bytes of offsets in one op record.
     pub max_op_record: u32,
     /// `transactionOpBatchInterval`, in milliseconds, default 3 s.

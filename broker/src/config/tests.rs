@@ -41,8 +41,8 @@ fn nothing_configured_gives_upstreams_defaults_and_both_roles() {
     assert_eq!(config.name_server.port, 9876);
     assert!(config.roles.broker && config.roles.name_server);
     assert_eq!(config.transactions.immunity, Duration::from_secs(6));
-    assert_eq!(config.transactions.check_interval, Duration::from_secs(30));
-    assert_eq!(config.transactions.max_checks, 15);
+    assert_eq!(config.transactions.checks.interval_ms, 30_000);
+    assert_eq!(config.transactions.checks.max_checks, 15);
     assert_eq!(config.messages.delay_levels.len(), 18);
     assert_eq!(config.messages.delay_levels[17], Duration::from_secs(7200));
     assert_eq!(config.remoting.max_frame, 16 * 1024 * 1024);
@@ -52,7 +52,7 @@ fn nothing_configured_gives_upstreams_defaults_and_both_roles() {
 
 #[test]
 fn flags_win_over_environment_and_environment_over_file_and_file_over_defaults() {
-    let max = |input: &Input| loaded(input).config.transactions.max_checks;
+    let max = |input: &Input| loaded(input).config.transactions.checks.max_checks;
     let input = file("transactionCheckMax=1");
     assert_eq!(max(&input), 1);
     let input = with_env(input, "TENONMQ_TRANSACTION_CHECK_MAX", "2");
@@ -202,7 +202,7 @@ fn an_update_changes_snapshot_and_values_together() {
     let changed = live.apply("transactionCheckMax=4\nnoSuchKey=1\nlistenPort=10911\n").unwrap();
     let change = Changed { key: "transactionCheckMax", from: "3".into(), to: "4".into() };
     assert_eq!(changed, [change]);
-    assert_eq!(live.load().transactions.max_checks, 4);
+    assert_eq!(live.load().transactions.checks.max_checks, 4);
     assert_eq!(live.get_all()["transactionCheckMax"], "4");
     assert_eq!(live.changes(), 1);
 }
@@ -253,9 +253,9 @@ fn a_change_is_kept_for_the_next_start_and_gives_way_to_flags() {
     let mut input = file("transactionCheckMax=3");
     input.changes = Some(FileText::read(&path).unwrap());
     let config = loaded(&input).config;
-    assert_eq!((config.transactions.max_checks, config.identity.region.as_str()), (4, "here"));
+    assert_eq!((config.transactions.checks.max_checks, config.identity.region.as_str()), (4, "here"));
     let input = with_flag(input, "transactionCheckMax", "5");
-    assert_eq!(loaded(&input).config.transactions.max_checks, 5);
+    assert_eq!(loaded(&input).config.transactions.checks.max_checks, 5);
 }
 
 #[test]
@@ -265,4 +265,23 @@ fn a_change_that_cannot_be_kept_is_not_made() {
     let live = live(&Input::default()).keeping_changes_in(updates::path(folder.path()));
     assert!(matches!(live.apply("regionId=r").unwrap_err(), ConfigError::NotKept { .. }));
     assert_eq!(live.load().identity.region, "DefaultRegion");
+}
+
+#[test]
+fn groups_can_be_asked_otherwise_while_the_broker_runs_and_nonsense_is_named() {
+    let live = live(&file("transactionCheckMax=20"));
+    live.apply("transactionCheckPolicies=orders:perSecond=50,backOff=2;bills:jitter=10\ntransactionCheckBackOff=1.5")
+        .unwrap();
+    let config = live.load();
+    let groups = config.transactions.group_checks.as_ref().unwrap();
+    let orders = (groups["orders"].per_second, groups["orders"].back_off_percent, groups["orders"].max_checks);
+    assert_eq!((orders, groups["bills"].back_off_percent), ((50, 200, 20), 150));
+    for text in
+        ["transactionCheckPolicies=orders:perSecond=many", "transactionCheckBackOff=9", "transactionCheckJitter=101"]
+    {
+        let error = live.apply(text).unwrap_err();
+        assert!(error.to_string().contains(text.split('=').next().unwrap()), "{error}");
+    }
+    let error = live.apply("transactionCheckPolicies=orders:perSecond=many").unwrap_err().to_string();
+    assert!(error.contains("of group orders, perSecond is [many]"), "{error}");
 }

@@ -160,7 +160,7 @@ impl Transactions {
             }
             Err(error) => {
                 tracing::warn!(half_offset = claim.offset, %error, "half message not parked, trying again");
-                let retry_at = now.saturating_add(self.rules().interval_ms);
+                let retry_at = now.saturating_add(self.rules().of(half.group).interval_ms);
                 self.state.lock().give_back(claim, retry_at);
             }
         }

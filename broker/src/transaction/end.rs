@@ -9,7 +9,7 @@ use tenonmq_storage::{AppendClass, AppendError, Boundary, Queue, Unwritable};
 
 use super::{
     Host, Transactions, Verdict,
-    half::immunity_ms,
+    half::{back_off_percent, immunity_ms},
     records::{HalfRecord, OP_TAGS_CODE, OpBody, PARKED_TOPIC, QUEUE},
     state::{Claim, Decision, Half},
     tally::Count,
@@ -308,7 +308,7 @@ impl Transactions {
         if offset < state.frontier() || state.find(offset).is_some() || !in_queue(record.physical_offset()) {
             return false;
         }
-        let unchecked = self.unchecked_ms(half.immunity);
+        let unchecked = self.unchecked_ms(half.group, half.immunity);
         state.insert(&Half {
             offset,
             log_offset: record.physical_offset().unsigned_abs(),
@@ -319,6 +319,7 @@ impl Transactions {
             checks: 0,
             asked_at: None,
             copy_of: None,
+            back_off: back_off_percent(half.back_off),
         });
         true
     }

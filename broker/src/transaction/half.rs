@@ -10,6 +10,10 @@ use super::{
     state::Rules,
 };
 
+/// Property with the factor by which the time between two checks of a message grows from one to the next, whatever holds
+/// for its group. Set by its producer.
+pub(super) const CHECK_BACK_OFF: &str = "TENON_CHECK_BACK_OFF";
+
 /// Where and how a half message is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HalfPlace {
@@ -46,10 +50,15 @@ pub(super) fn immunity_ms(wished_seconds: Option<&str>, timeout_ms: i64) -> i64 
     wished.saturating_mul(1000).max(timeout_ms)
 }
 
+/// The back-off that a message wishes, in percent; nonsense is no wish.
+pub(super) fn back_off_percent(wished: Option<&str>) -> Option<u32> {
+    wished.and_then(crate::config::policies::back_off_percent)
+}
+
 /// Age in milliseconds at which a half message is checked first: when its immunity ends, but so long before the log that
 /// holds it may be deleted that all checks can be sent.
-pub(super) fn unchecked_ms(wished_seconds: Option<&str>, timeout_ms: i64, rules: &Rules) -> i64 {
-    let all_checks = rules.interval_ms.saturating_mul(i64::from(rules.max_checks));
+pub(super) fn unchecked_ms(group: &str, wished_seconds: Option<&str>, timeout_ms: i64, rules: &Rules) -> i64 {
+    let all_checks = rules.of(group).all_checks_ms();
     let latest = rules.reserved_ms.saturating_sub(all_checks).max(timeout_ms);
     immunity_ms(wished_seconds, timeout_ms).min(latest)
 }
@@ -63,6 +72,7 @@ fn queue_text(queue_id: i32) -> std::borrow::Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CheckPolicy;
 
     #[test]
     fn a_send_is_transactional_unless_it_is_a_delayed_retry() {
@@ -99,11 +109,11 @@ mod tests {
 
     #[test]
     fn the_first_check_comes_while_there_is_time_for_all_of_them() {
-        let rules = Rules { interval_ms: 30_000, max_checks: 15, give_up_ms: i64::MAX, reserved_ms: 3_600_000 };
-        assert_eq!(unchecked_ms(None, 6_000, &rules), 6_000);
-        assert_eq!(unchecked_ms(Some("3149"), 6_000, &rules), 3_149_000);
-        assert_eq!(unchecked_ms(Some("3600"), 6_000, &rules), 3_150_000);
-        assert_eq!(unchecked_ms(Some("9223372036854775807"), 6_000, &rules), 3_150_000);
-        assert_eq!(unchecked_ms(Some("9"), 6_000, &Rules { reserved_ms: 0, ..rules }), 6_000);
+        let rules = Rules { all: CheckPolicy::DEFAULT, groups: None, give_up_ms: i64::MAX, reserved_ms: 3_600_000 };
+        assert_eq!(unchecked_ms("orders", None, 6_000, &rules), 6_000);
+        assert_eq!(unchecked_ms("orders", Some("3149"), 6_000, &rules), 3_149_000);
+        assert_eq!(unchecked_ms("orders", Some("3600"), 6_000, &rules), 3_150_000);
+        assert_eq!(unchecked_ms("orders", Some("9223372036854775807"), 6_000, &rules), 3_150_000);
+        assert_eq!(unchecked_ms("orders", Some("9"), 6_000, &Rules { reserved_ms: 0, ..rules }), 6_000);
     }
 }

@@ -240,17 +240,19 @@ impl Transactions {
     /// A half message was appended. `properties` are those it is stored with; `producer_group` is asked about it unless
     /// they name a group.
     pub fn half_stored(&self, appended: &Appended, properties: &Properties<'_>, producer_group: &str) {
-        let unchecked = self.unchecked_ms(properties.get(property::CHECK_IMMUNITY_TIME_IN_SECONDS));
+        let group = properties.get(property::PGROUP).unwrap_or(producer_group);
+        let unchecked = self.unchecked_ms(group, properties.get(property::CHECK_IMMUNITY_TIME_IN_SECONDS));
         let wake = self.state.lock().insert(&Half {
             offset: appended.queue_offset,
             log_offset: appended.physical_offset,
             stored_at: appended.store_timestamp,
             first_check_at: appended.store_timestamp.saturating_add(unchecked),
-            group: properties.get(property::PGROUP).unwrap_or(producer_group),
+            group,
             topic: properties.get(property::REAL_TOPIC).unwrap_or_default(),
             checks: 0,
             asked_at: None,
             copy_of: None,
+            back_off: half::back_off_percent(properties.get(half::CHECK_BACK_OFF)),
         });
         self.wake_checker(wake);
     }
@@ -313,10 +315,10 @@ impl Transactions {
     }
 
     /// Age in milliseconds at which a message with this wished immunity is checked first.
-    fn unchecked_ms(&self, wished_seconds: Option<&str>) -> i64 {
+    fn unchecked_ms(&self, group: &str, wished_seconds: Option<&str>) -> i64 {
         let timeout_ms = self.timeout_ms();
         match wished_seconds {
-            Some(_) => half::unchecked_ms(wished_seconds, timeout_ms, &self.rules()),
+            Some(_) => half::unchecked_ms(group, wished_seconds, timeout_ms, &self.rules()),
             None => timeout_ms,
         }
     }
@@ -324,8 +326,8 @@ impl Transactions {
     fn rules(&self) -> Rules {
         let config = self.config.load();
         Rules {
-            interval_ms: millis(config.transactions.check_interval),
-            max_checks: config.transactions.max_checks,
+            all: config.transactions.checks,
+            groups: config.transactions.group_checks.clone(),
             give_up_ms: config.transactions.give_up_after.map_or(i64::MAX, millis),
             reserved_ms: millis(self.store.config().retention.reserved_time),
         }

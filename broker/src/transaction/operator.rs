@@ -10,6 +10,7 @@ use tenonmq_storage::AppendClass;
 use super::{
     Host, Transactions, Verdict,
     end::{EndRefused, Ended},
+    half::back_off_percent,
     records::HalfRecord,
     state::{Half, Unresolved},
 };
@@ -164,7 +165,7 @@ impl Transactions {
         let text = half.text_resumed();
         let record = half.resumed(&text);
         let appended = self.store.append(&self.half, &record, half.tags_code(), AppendClass::Settle)?;
-        let unchecked = self.unchecked_ms(half.immunity);
+        let unchecked = self.unchecked_ms(half.group, half.immunity);
         let wake = self.state.lock().insert(&Half {
             offset: appended.queue_offset,
             log_offset: appended.physical_offset,
@@ -175,6 +176,7 @@ impl Transactions {
             checks: 0,
             asked_at: None,
             copy_of: None,
+            back_off: back_off_percent(half.back_off),
         });
         self.wake_checker(wake);
         self.note_at(

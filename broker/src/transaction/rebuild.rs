@@ -18,7 +18,7 @@ use super::{
     SafeOffsets, Verdict,
     carried::Carried,
     check_log::Counts,
-    half::{immunity_ms, unchecked_ms},
+    half::{back_off_percent, immunity_ms, unchecked_ms},
     records::{HalfRecord, PARKED_TOPIC, QUEUE, op_offsets},
     snapshot::{Remembered, Snapshot},
     state::{Half, Limits, Rules, State},
@@ -292,10 +292,12 @@ impl Walk<'_> {
         let counted = self.plan.counts.get(&offset).filter(|counted| counted.log_offset == found.log_offset);
         let checks = counted.map_or(found.checks, |counted| counted.checks.max(found.checks));
         let asked_at = counted.map_or(found.asked_at, |counted| counted.asked_at.max(found.asked_at));
-        let unchecked = unchecked_ms(half.immunity, self.plan.timeout_ms, &self.plan.rules);
+        let unchecked = unchecked_ms(half.group, half.immunity, self.plan.timeout_ms, &self.plan.rules);
         let first_check_at = found.stored_at.saturating_add(unchecked);
         let carried = half.carried();
-        let due = if checks > 0 { asked_at.saturating_add(self.plan.rules.interval_ms) } else { first_check_at };
+        let back_off = back_off_percent(half.back_off);
+        let wait_ms = self.plan.rules.of(half.group).wait_ms(checks, back_off, offset);
+        let due = if checks > 0 { asked_at.saturating_add(wait_ms) } else { first_check_at };
         state.insert(&Half {
             offset,
             log_offset: found.log_offset,
@@ -309,6 +311,7 @@ impl Walk<'_> {
                 Some(carried) => carried.of_copy,
                 None => half.copies_before() > 0,
             }),
+            back_off,
         });
         if let Some(carried) = carried {
             state.note_places(offset, carried.offsets());

@@ -12,7 +12,10 @@ use tenonmq_protocol::message::{
     record::PROPERTIES_CRC_LEN,
 };
 
-use super::carried::{CARRIED, Carried, add_place};
+use super::{
+    carried::{CARRIED, Carried, add_place},
+    half::CHECK_BACK_OFF,
+};
 use crate::{core::names::SCHEDULE_TOPIC, delay::note_target, timer::Timer};
 
 pub(super) use crate::core::names::{
@@ -43,6 +46,8 @@ pub(super) struct HalfRecord<'a> {
     pub(super) check_times: Option<&'a str>,
     pub(super) first_copy: Option<&'a str>,
     pub(super) delay: Option<&'a str>,
+    /// `TENON_CHECK_BACK_OFF`.
+    pub(super) back_off: Option<&'a str>,
     /// `TENON_CARRIED`.
     carried: Option<&'a str>,
     /// Whether it asks for a time of delivery.
@@ -71,6 +76,7 @@ impl<'a> HalfRecord<'a> {
             check_times: None,
             first_copy: None,
             delay: None,
+            back_off: None,
             carried: None,
             is_timed: false,
         };
@@ -86,6 +92,7 @@ impl<'a> HalfRecord<'a> {
                 property::TRANSACTION_CHECK_TIMES => half.check_times = Some(value),
                 property::TRAN_PREPARED_QUEUE_OFFSET => half.first_copy = Some(value),
                 property::DELAY => half.delay = Some(value),
+                CHECK_BACK_OFF => half.back_off = Some(value),
                 CARRIED => half.carried = Some(value),
                 property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
                     half.is_timed = true;

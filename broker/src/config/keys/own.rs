@@ -1,7 +1,7 @@
 //! The keys that upstream does not have: the roles of one process, and the limits of its front end.
 
 use super::Default::{Fixed, Unset};
-use super::Kind::{Bool, Choice, Int, Long, Text};
+use super::Kind::{Bool, Choice, Double, Int, Long, Text};
 use super::{Key, key};
 
 /// Every key of our own, in alphabetical order.
@@ -48,5 +48,11 @@ pub(super) const KEYS: &[Key] = &[
     key("statsItemsMax", Int, Fixed("10000")),
     key("subscriptionGroupsMax", Int, Fixed("100000")),
     key("timerPendingMax", Int, Fixed("10000000")),
+    key("transactionCheckBackOff", Double, Fixed("1")),
+    key("transactionCheckIntervalMax", Long, Fixed("3600000")),
+    key("transactionCheckJitter", Int, Fixed("0")),
+    key("transactionCheckPolicies", Text, Fixed("")),
+    key("transactionChecksPerSecondPerGroup", Int, Fixed("1000")),
+    key("transactionChecksUnansweredMaxPerGroup", Int, Fixed("512")),
     key("transactionGiveUpAfterHours", Int, Fixed("0")),
 ];

@@ -152,7 +152,7 @@ pub(super) fn state_name(fate: Result<i64, Verdict>) -> &'static str {
 pub(super) fn shown(core: &Core, hanging: Hanging, producers: &mut Producers) -> PendingTransaction {
     let Hanging { state, age_ms, unique_key, keys, tags, queue_id, .. } = hanging;
     let is_due = matches!(state.stage, Stage::NoProducer | Stage::InLine);
-    let is_last = u32::from(state.checks) >= core.transactions.rules().max_checks;
+    let is_last = u32::from(state.checks) >= core.transactions.rules().of(&state.group).max_checks;
     PendingTransaction {
         age: age_ms,
         asked_at: state.asked_at,

@@ -39,7 +39,7 @@ impl State {
             log_offset: entry.log_offset,
             stored_at: entry.stored_at,
             checks: entry.checks,
-            asked_at: self.asked.get(&offset).map_or(0, |asked| asked.at),
+            asked_at: entry.asked_at,
             is_copy: entry.flags & COPY != 0,
         };
         self.moving.insert(offset, entry);
@@ -56,17 +56,14 @@ impl State {
         let mut places = self.carried.remove(&from).unwrap_or_default();
         add_place(&mut places, from);
         self.note_places(offset, places);
-        if let Some(asked) = self.asked.remove(&from) {
-            self.asked.insert(offset, asked);
-        }
         if entry.flags & COPY != 0
             && let Some(key) = unique_key
         {
             self.copies.insert(key.into(), offset);
         }
         entry.log_offset = log_offset;
-        self.due.insert((entry.due, offset));
-        let wake = entry.due < self.sleeping_until;
+        self.due.insert((entry.at, offset));
+        let wake = entry.at < self.sleeping_until;
         self.pending.insert(offset, entry);
         wake
     }
@@ -74,7 +71,7 @@ impl State {
     /// The message could not be appended again: it stays where it is.
     pub fn stay(&mut self, offset: i64) {
         if let Some(entry) = self.moving.remove(&offset) {
-            self.due.insert((entry.due, offset));
+            self.due.insert((entry.at, offset));
             self.pending.insert(offset, entry);
         }
     }

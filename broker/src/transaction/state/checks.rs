@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::config::CheckPolicy;
+
 use super::{
     super::{names::NameId, verdicts::Verdict},
-    Asked, Claim, OPEN, READY, Rules, State,
+    AGING, Claim, OPEN, READY, Rules, State, back_off,
 };
 
 /// Entries that one step moves from waiting to ready, so that a backlog never holds the lock for long.
@@ -13,6 +15,11 @@ const DUE_PER_STEP: usize = 256;
 const COMMANDS_PER_STEP: usize = 64;
 /// Checks that one group may send before the next group has its turn.
 const CHECKS_PER_TURN: usize = 8;
+
+/// How far a group may be ahead of its budget, in microseconds: what was saved up, and what a wake-up costs.
+const BURST_US: i64 = 100_000;
+/// The longest time between two checks of one group: one in a second is the smallest budget.
+const LONGEST_PAUSE_MS: i64 = 1000;
 
 /// Why a message leaves for `TRANS_CHECK_MAX_TIME_TOPIC`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +68,11 @@ pub enum Next {
     Idle,
 }
 
+/// Whether operators want a message given up that was stored then.
+fn is_too_old(stored_at: i64, now: i64, rules: &Rules) -> bool {
+    now > stored_at.saturating_add(rules.give_up_ms)
+}
+
 impl State {
     /// One bounded step of the checker: appends what is to be done at `now` to `commands`.
     pub fn step(
@@ -70,18 +82,31 @@ impl State {
         online: impl Fn(&str) -> bool,
         commands: &mut Vec<Command>,
     ) -> Next {
+        if now < self.stepped_at.saturating_sub(LONGEST_PAUSE_MS) {
+            self.resume_groups(i64::MAX); // the clock was set back: what waits for its old time would wait too long
+        }
+        self.stepped_at = now;
         self.lapse_questions(now);
+        self.follow_age(rules);
         let mut moved = 0;
         while moved < DUE_PER_STEP
             && commands.len() < COMMANDS_PER_STEP
-            && let Some((_, offset)) = self.due.first().copied().filter(|(due, _)| *due <= now)
+            && let Some((_, offset)) = self.aging.first().copied().filter(|(stored, _)| is_too_old(*stored, now, rules))
         {
+            moved += 1;
+            self.park(offset, ParkReason::Expired, commands);
+        }
+        while moved < DUE_PER_STEP
+            && commands.len() < COMMANDS_PER_STEP
+            && let Some((due, offset)) = self.due.first().copied().filter(|(due, _)| *due <= now)
+        {
+            self.due.remove(&(due, offset));
             moved += 1;
             self.fall_due(offset, now, rules, commands);
         }
         self.resume_groups(now);
         self.emit(now, rules, online, commands);
-        let next = self.next(now, moved == DUE_PER_STEP || commands.len() >= COMMANDS_PER_STEP);
+        let next = self.next(now, rules, moved == DUE_PER_STEP || commands.len() >= COMMANDS_PER_STEP);
         self.sleeping_until = match next {
             Next::Now => i64::MIN,
             Next::At(at) => at,
@@ -92,9 +117,10 @@ impl State {
 
     /// The question reached `whom`.
     pub fn was_asked(&mut self, offset: i64, now: i64, whom: Arc<str>) {
-        if self.pending.contains_key(&offset) {
-            self.asked.insert(offset, Asked { at: now, whom: Some(whom) });
-        }
+        let Some(entry) = self.pending.get_mut(&offset) else { return };
+        entry.asked_at = now;
+        let before = std::mem::replace(&mut entry.whom, self.whoms.acquire(&whom));
+        self.whoms.release(before);
     }
 
     /// No producer took the question: the attempt does not count, and the group pauses.
@@ -104,8 +130,9 @@ impl State {
             return; // it has fallen due again meanwhile
         }
         entry.checks = entry.checks.saturating_sub(1);
-        let (group, dies_at) = (entry.group, entry.stored_at.saturating_add(rules.give_up_ms));
-        self.make_ready(offset, now, dies_at.saturating_add(1));
+        let (group, at) = (entry.group, entry.at);
+        self.due.remove(&(at, offset));
+        self.make_ready(offset, now, rules);
         self.pause(group, now + self.limits.busy_retry_ms, false);
     }
 
@@ -125,10 +152,11 @@ impl State {
     pub fn check_now(&mut self, offset: i64, now: i64, rules: &Rules) -> bool {
         let Some(entry) = self.pending.get_mut(&offset) else { return false };
         if entry.flags & READY == 0 {
-            let allowed = u16::try_from(rules.max_checks.saturating_sub(1)).unwrap_or(u16::MAX);
+            let group = self.groups.get(entry.group).map(|named| &*named.name).unwrap_or_default();
+            let allowed = u16::try_from(rules.of(group).max_checks.saturating_sub(1)).unwrap_or(u16::MAX);
             entry.checks = entry.checks.min(allowed);
-            let due = entry.due.min(now);
-            let old = std::mem::replace(&mut entry.due, due);
+            let due = entry.at.min(now);
+            let old = std::mem::replace(&mut entry.at, due);
             self.due.remove(&(old, offset));
             self.due.insert((due, offset));
         }
@@ -148,46 +176,61 @@ impl State {
         }
     }
 
-    /// `offset` reached its due time: ask, or park.
+    /// `offset` reached its due time, and is in no set: ask, or park.
     fn fall_due(&mut self, offset: i64, now: i64, rules: &Rules, commands: &mut Vec<Command>) {
         let Some(entry) = self.pending.get(&offset) else { return };
-        let dies_at = entry.stored_at.saturating_add(rules.give_up_ms);
-        let reason = if now > dies_at {
-            ParkReason::Expired
-        } else if u32::from(entry.checks) >= rules.max_checks && entry.flags & READY == 0 {
-            ParkReason::Exhausted
+        let group = self.groups.get(entry.group).map(|named| &*named.name).unwrap_or_default();
+        if is_too_old(entry.stored_at, now, rules) {
+            self.park(offset, ParkReason::Expired, commands);
+        } else if u32::from(entry.checks) >= rules.of(group).max_checks {
+            self.park(offset, ParkReason::Exhausted, commands);
         } else {
-            self.make_ready(offset, now, dies_at.saturating_add(1));
-            return;
-        };
+            self.make_ready(offset, now, rules);
+        }
+    }
+
+    fn park(&mut self, offset: i64, reason: ParkReason, commands: &mut Vec<Command>) {
         if let Some(entry) = self.pending.remove(&offset) {
             let claim = self.claim(offset, offset, Verdict::Parked, entry);
             commands.push(Command::Park { claim, reason });
         }
     }
 
-    /// Puts a pending message in line for its group; `look_again_at` is its next due time while it stands there.
-    fn make_ready(&mut self, offset: i64, now: i64, look_again_at: i64) {
+    /// Puts a pending message that is in no set in line for its group.
+    fn make_ready(&mut self, offset: i64, now: i64, rules: &Rules) {
         let Some(entry) = self.pending.get_mut(&offset) else { return };
-        let old = std::mem::replace(&mut entry.due, look_again_at.max(now + 1));
-        let due = entry.due;
-        let open = entry.flags & OPEN != 0;
-        let was_ready = entry.flags & READY != 0;
-        if !was_ready {
-            entry.ready_at = now;
-        }
+        let was_open = entry.flags & OPEN != 0;
+        entry.at = now;
         entry.flags = entry.flags & !OPEN | READY;
-        let (group, ready_at) = (entry.group, entry.ready_at);
-        self.due.remove(&(old, offset));
-        self.due.insert((due, offset));
-        if open {
+        if rules.give_up_ms < i64::MAX {
+            entry.flags |= AGING;
+            self.aging.insert((entry.stored_at, offset));
+        }
+        let group = entry.group;
+        if was_open {
             self.unanswered += 1;
             self.release_question(group);
         }
         if let Some(named) = self.groups.get_mut(group) {
-            named.state.ready.insert((ready_at, offset));
+            named.state.ready.insert((now, offset));
         }
         self.join_rotation(group);
+    }
+
+    /// Begins or ends following the age of what is in line, when operators begin or end wanting old messages given up.
+    fn follow_age(&mut self, rules: &Rules) {
+        let before = std::mem::replace(&mut self.give_up_ms, rules.give_up_ms);
+        if (before < i64::MAX) == (rules.give_up_ms < i64::MAX) {
+            return;
+        }
+        self.aging.clear();
+        for (offset, entry) in &mut self.pending {
+            entry.flags &= !AGING;
+            if entry.flags & READY != 0 && rules.give_up_ms < i64::MAX {
+                entry.flags |= AGING;
+                self.aging.insert((entry.stored_at, *offset));
+            }
+        }
     }
 
     fn resume_groups(&mut self, now: i64) {
@@ -228,12 +271,20 @@ impl State {
                 continue;
             }
             named.state.offline = false;
+            let policy = rules.of(&name);
+            let room = self.limits.in_flight_per_group.min(policy.unanswered);
             for _ in 0..CHECKS_PER_TURN {
-                if commands.len() >= COMMANDS_PER_STEP || !self.ask_next(id, &name, now, rules, commands) {
+                if commands.len() >= COMMANDS_PER_STEP || self.in_flight >= self.limits.in_flight {
+                    break;
+                }
+                if let Some(at) = self.over_budget(id, now, policy) {
+                    self.pause(id, at, false);
+                    break;
+                }
+                if !self.ask_next(id, &name, now, policy, room, commands) {
                     break;
                 }
             }
-            let room = self.limits.in_flight_per_group;
             if self.groups.get(id).is_some_and(|named| named.state.in_flight < room) {
                 self.join_rotation(id);
             }
@@ -241,12 +292,16 @@ impl State {
     }
 
     /// Asks about the next message of a group. False when it has none, or no room for another question.
-    fn ask_next(&mut self, id: NameId, name: &Arc<str>, now: i64, rules: &Rules, commands: &mut Vec<Command>) -> bool {
-        if self.in_flight >= self.limits.in_flight {
-            return false;
-        }
-        let per_group = self.limits.in_flight_per_group;
-        let Some(named) = self.groups.get_mut(id).filter(|named| named.state.in_flight < per_group) else {
+    fn ask_next(
+        &mut self,
+        id: NameId,
+        name: &Arc<str>,
+        now: i64,
+        policy: &CheckPolicy,
+        room: u32,
+        commands: &mut Vec<Command>,
+    ) -> bool {
+        let Some(named) = self.groups.get_mut(id).filter(|named| named.state.in_flight < room) else {
             return false;
         };
         let Some((_, offset)) = named.state.ready.pop_first() else { return false };
@@ -254,19 +309,36 @@ impl State {
         named.state.in_flight += 1;
         named.state.turn = named.state.turn.wrapping_add(1);
         let turn = named.state.turn;
+        if policy.per_second > 0 {
+            let each = 1_000_000 / i64::from(policy.per_second);
+            named.state.budget_at = named.state.budget_at.max(now.saturating_mul(1000)).saturating_add(each);
+        }
         self.in_flight += 1;
-        entry.flags = entry.flags & !READY | OPEN;
+        if entry.flags & AGING != 0 {
+            self.aging.remove(&(entry.stored_at, offset));
+        }
+        entry.flags = entry.flags & !(READY | AGING) | OPEN;
         entry.checks = entry.checks.saturating_add(1);
-        let old = std::mem::replace(&mut entry.due, now.saturating_add(rules.interval_ms.max(1)));
-        self.due.remove(&(old, offset));
-        self.due.insert((entry.due, offset));
+        entry.at = now.saturating_add(policy.wait_ms(entry.checks, back_off(entry.flags), offset));
+        self.due.insert((entry.at, offset));
         self.questions.push_back((now + self.limits.answer_timeout_ms, offset, entry.checks));
         let (log_offset, attempt) = (entry.log_offset, entry.checks);
         commands.push(Command::Ask { offset, log_offset, group: Arc::clone(name), attempt, turn });
         true
     }
 
-    fn next(&self, now: i64, more: bool) -> Next {
+    /// When the group may ask again, if its budget is used up. In milliseconds.
+    fn over_budget(&self, id: NameId, now: i64, policy: &CheckPolicy) -> Option<i64> {
+        if policy.per_second == 0 {
+            return None;
+        }
+        let at = self.groups.get(id)?.state.budget_at.saturating_sub(BURST_US);
+        // a budget from before the clock was set back does not count
+        let is_over = at > now.saturating_mul(1000) && at <= now.saturating_add(LONGEST_PAUSE_MS).saturating_mul(1000);
+        is_over.then(|| at.saturating_add(999) / 1000)
+    }
+
+    fn next(&self, now: i64, rules: &Rules, more: bool) -> Next {
         if more {
             return Next::Now;
         }
@@ -277,6 +349,7 @@ impl State {
             }
         };
         consider(self.resume.first().map(|(at, _)| *at));
+        consider(self.aging.first().map(|(stored, _)| stored.saturating_add(rules.give_up_ms).saturating_add(1)));
         if self.in_flight > 0 {
             consider(self.questions.front().map(|(lapses, ..)| *lapses));
         }

@@ -85,7 +85,7 @@ impl State {
             offset,
             log_offset: entry.log_offset,
             stored_at: entry.stored_at,
-            asked_at: self.asked.get(&offset).map_or(0, |asked| asked.at),
+            asked_at: entry.asked_at,
             checks: entry.checks,
         }
     }
@@ -107,7 +107,6 @@ impl State {
 
     fn describe(&self, offset: i64, entry: &Pending) -> Unresolved {
         let group = self.groups.get(entry.group);
-        let asked = self.asked.get(&offset);
         let ready = entry.flags & READY != 0;
         let stage = if entry.flags & OPEN != 0 {
             Stage::Asked
@@ -124,12 +123,12 @@ impl State {
             group: group.map_or_else(|| "".into(), |group| Arc::clone(&group.name)),
             topic: self.topics.get(entry.topic).map_or_else(|| "".into(), |topic| Arc::clone(&topic.name)),
             stored_at: entry.stored_at,
-            due_at: if ready { entry.ready_at } else { entry.due },
+            due_at: entry.at,
             checks: entry.checks,
             stage,
             last_answer: entry.answer,
-            asked_at: asked.map(|asked| asked.at),
-            asked_whom: asked.and_then(|asked| asked.whom.clone()),
+            asked_at: Some(entry.asked_at).filter(|at| *at > 0),
+            asked_whom: self.whoms.get(entry.whom).map(|whom| Arc::clone(&whom.name)),
             carried_from: self.carried.get(&offset).and_then(|places| places.first().copied()),
         }
     }

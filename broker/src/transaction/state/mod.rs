@@ -14,8 +14,7 @@
 //!
 //! A message whose log file is to go moves to another place of the half queue ([`carry`]).
 //!
-//! Invariants: every entry has exactly one key in `due`; an entry is in its group's `ready` set exactly when it is
-//! flagged so; a claimed message is in no set but holds the [`Floor`] back.
+//! Invariants: every entry has exactly one key in `due`, or in its group's `ready` set when it is flagged so; a claimed message is in no set but holds the [`Floor`] back.
 
 mod carry;
 mod checks;
@@ -30,6 +29,8 @@ use std::{
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use crate::config::{CheckPolicy, GroupPolicies};
+
 use super::{
     floor::{Floor, SafeOffsets},
     names::{NameId, Names},
@@ -43,16 +44,23 @@ pub use count::GroupCount;
 pub use list::{Stage, Unresolved};
 
 /// Rules that operators configure; read again for every step, so that a change acts at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// Time between two checks of one message. In milliseconds (`transactionCheckInterval`).
-    pub interval_ms: i64,
-    /// Checks per message before it is parked (`transactionCheckMax`).
-    pub max_checks: u32,
+    /// How producers are asked.
+    pub all: CheckPolicy,
+    /// Groups whose producers are asked otherwise.
+    pub groups: Option<Arc<GroupPolicies>>,
     /// Age at which a message is parked even if nobody could be asked. In milliseconds (`transactionGiveUpAfterHours`).
     pub give_up_ms: i64,
     /// Age that the log keeps messages for. In milliseconds (`fileReservedTime`).
     pub reserved_ms: i64,
+}
+
+impl Rules {
+    /// How the producers of `group` are asked.
+    pub fn of(&self, group: &str) -> &CheckPolicy {
+        self.groups.as_ref().and_then(|groups| groups.get(group)).unwrap_or(&self.all)
+    }
 }
 
 /// Bounds on what is asked at one time.
@@ -103,6 +111,8 @@ pub struct Half<'a> {
     pub asked_at: Option<i64>,
     /// Its `UNIQ_KEY`, when it is a copy that Apache's checker appended: decisions may name an older copy.
     pub copy_of: Option<&'a str>,
+    /// The back-off that it wishes for its checks, in percent.
+    pub back_off: Option<u32>,
 }
 
 /// The last thing that a producer said about a message.
@@ -120,26 +130,36 @@ pub enum Answer {
 struct Pending {
     log_offset: u64,
     stored_at: i64,
-    /// Key of this entry in `due`.
-    due: i64,
-    /// Key of this entry in its group's `ready` set while it is flagged `READY`.
-    ready_at: i64,
+    /// When it falls due: its key in `due`. Flagged `READY`, since when it is: its key in its group's `ready`.
+    at: i64,
+    /// When it was asked about last; 0 if never.
+    asked_at: i64,
     group: NameId,
     topic: NameId,
+    /// Whom it was asked of, among `whoms`; [`NOBODY`] if that is not known.
+    whom: NameId,
     checks: u16,
     answer: Answer,
+    /// The flags below, and in the higher half the back-off that the message wishes, see [`back_off`].
     flags: u8,
 }
 
 const READY: u8 = 1;
 const OPEN: u8 = 2;
 const COPY: u8 = 4;
+const AGING: u8 = 8;
+const NOBODY: NameId = NameId::MAX;
 
-/// Whom a message was asked about, and when.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) at: i64,
-    pub(super) whom: Option<Arc<str>>,
+/// The back-off that a message wishes, in percent; it is kept in steps of a half.
+fn back_off(flags: u8) -> Option<u32> {
+    let halves = u32::from(flags >> 4);
+    (halves > 0).then_some(50 + 50 * halves)
+}
+
+/// The flags that mean this back-off.
+fn back_off_flags(percent: Option<u32>) -> u8 {
+    let halves = percent.map_or(0, |percent| (percent.max(100) - 50).div_ceil(50).min(15));
+    (halves as u8) << 4 // at most 15
 }
 
 #[derive(Debug, Default)]
@@ -154,6 +174,8 @@ struct Group {
     offline: bool,
     /// Counts the checks, to take members in turn.
     turn: usize,
+    /// When the budget allows the next check, if checks came evenly. In microseconds.
+    budget_at: i64,
 }
 
 /// The undecided half messages of one half queue.
@@ -174,7 +196,11 @@ pub struct State {
     /// Places that a message had before, oldest first.
     carried: FxHashMap<i64, SmallVec<[i64; 1]>>,
     verdicts: Verdicts,
-    asked: FxHashMap<i64, Asked>,
+    /// Producers that pending messages were asked of.
+    whoms: Names<()>,
+    /// Messages in line by age, while operators want old ones given up: stored at, offset.
+    aging: BTreeSet<(i64, i64)>,
+    give_up_ms: i64,
     /// Open questions in the order in which they lapse: time, offset, number of the check.
     questions: VecDeque<(i64, i64, u16)>,
     in_flight: usize,
@@ -185,6 +211,8 @@ pub struct State {
     floor: Floor,
     /// The checker sleeps until then; something due earlier must wake it.
     sleeping_until: i64,
+    /// When the checker stepped last.
+    stepped_at: i64,
 }
 
 /// An entry taken out to be decided. Give it back to [`State::settle`] or [`State::give_back`].
@@ -234,7 +262,9 @@ impl State {
             moved: FxHashMap::default(),
             carried: FxHashMap::default(),
             verdicts: Verdicts::new(start.half),
-            asked: FxHashMap::default(),
+            whoms: Names::default(),
+            aging: BTreeSet::new(),
+            give_up_ms: i64::MAX,
             questions: VecDeque::new(),
             in_flight: 0,
             unanswered: 0,
@@ -242,6 +272,7 @@ impl State {
             resume: BTreeSet::new(),
             floor: Floor::new(start),
             sleeping_until: i64::MIN,
+            stepped_at: i64::MIN,
         }
     }
 
@@ -252,22 +283,20 @@ impl State {
         let entry = Pending {
             log_offset: half.log_offset,
             stored_at: half.stored_at,
-            due: half.first_check_at,
-            ready_at: half.first_check_at,
+            at: half.first_check_at,
+            asked_at: half.asked_at.unwrap_or(0),
             group: self.groups.acquire(half.group),
             topic: self.topics.acquire(half.topic),
+            whom: NOBODY,
             checks: half.checks,
             answer: Answer::None,
-            flags: if half.copy_of.is_some() { COPY } else { 0 },
+            flags: back_off_flags(half.back_off) | if half.copy_of.is_some() { COPY } else { 0 },
         };
         if let Some(key) = half.copy_of {
             self.copies.insert(key.into(), half.offset);
         }
-        if let Some(at) = half.asked_at {
-            self.asked.insert(half.offset, Asked { at, whom: None });
-        }
-        self.due.insert((entry.due, half.offset));
-        let wake = entry.due < self.sleeping_until;
+        self.due.insert((entry.at, half.offset));
+        let wake = entry.at < self.sleeping_until;
         self.pending.insert(half.offset, entry);
         wake
     }
@@ -325,7 +354,7 @@ impl State {
         for place in self.forget_places(offset) {
             self.verdicts.set(place, verdict);
         }
-        self.asked.remove(&offset);
+        self.whoms.release(entry.whom);
         if entry.flags & COPY != 0 {
             match unique_key {
                 Some(key) => drop(self.copies.remove(key)),
@@ -343,9 +372,9 @@ impl State {
         self.unclaim(claim.offset);
         let mut entry = claim.entry;
         entry.answer = Answer::Failed;
-        entry.due = entry.due.max(retry_at);
-        self.due.insert((entry.due, claim.offset));
-        let wake = entry.due < self.sleeping_until;
+        entry.at = entry.at.max(retry_at);
+        self.due.insert((entry.at, claim.offset));
+        let wake = entry.at < self.sleeping_until;
         self.pending.insert(claim.offset, entry);
         wake
     }
@@ -426,17 +455,18 @@ impl State {
 
     /// Takes `entry`, which is no longer in `pending`, out of every set.
     fn detach(&mut self, offset: i64, entry: &mut Pending) {
-        self.due.remove(&(entry.due, offset));
-        if entry.flags & READY != 0
-            && let Some(group) = self.groups.get_mut(entry.group)
-        {
-            group.state.ready.remove(&(entry.ready_at, offset));
-            entry.due = entry.ready_at;
+        if entry.flags & READY == 0 {
+            self.due.remove(&(entry.at, offset));
+        } else if let Some(group) = self.groups.get_mut(entry.group) {
+            group.state.ready.remove(&(entry.at, offset));
+        }
+        if entry.flags & AGING != 0 {
+            self.aging.remove(&(entry.stored_at, offset));
         }
         if entry.flags & OPEN != 0 {
             self.release_question(entry.group);
         }
-        entry.flags &= !(READY | OPEN);
+        entry.flags &= !(READY | OPEN | AGING);
     }
 
     fn unclaim(&mut self, offset: i64) {
@@ -480,6 +510,8 @@ impl State {
     }
 }
 
+#[cfg(test)]
+mod budgets;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -6,7 +6,19 @@ use proptest::prelude::*;
 
 use super::*;
 
-const RULES: Rules = Rules { interval_ms: 30, max_checks: 3, give_up_ms: 500, reserved_ms: i64::MAX };
+const RULES: Rules = Rules {
+    all: CheckPolicy {
+        interval_ms: 30,
+        max_checks: 3,
+        per_second: 0,
+        back_off_percent: 150,
+        jitter_percent: 10,
+        ..CheckPolicy::DEFAULT
+    },
+    groups: None,
+    give_up_ms: 500,
+    reserved_ms: i64::MAX,
+};
 const GROUPS: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Debug, Clone)]
@@ -178,7 +190,7 @@ impl World {
         for (offset, message) in &self.model {
             if message.is_undecided() && message.due <= self.now {
                 let expired = self.now > message.stored_at + RULES.give_up_ms;
-                if expired || u32::from(message.checks) >= RULES.max_checks {
+                if expired || u32::from(message.checks) >= RULES.all.max_checks {
                     expected.insert(*offset, None);
                 } else if self.online[message.group] {
                     expected.insert(*offset, Some(message.checks + 1));
@@ -215,7 +227,7 @@ impl World {
                 Some(_) if unreachable => message.due = self.now + 1, // the group pauses
                 Some(attempt) => {
                     message.checks = attempt;
-                    message.due = self.now + RULES.interval_ms;
+                    message.due = self.now + RULES.all.wait_ms(attempt, None, offset);
                 }
                 None => message.fate = Some(Verdict::Parked),
             }
@@ -252,11 +264,12 @@ impl World {
         for found in self.state.unresolved(None) {
             assert_eq!(found.checks, self.model[&found.offset].checks);
         }
-        assert_eq!(self.state.due.len(), self.state.pending.len());
         let open = self.state.pending.values().filter(|entry| entry.flags & OPEN != 0).count();
         assert_eq!(self.state.in_flight, open);
         let ready: usize = self.state.groups.iter().map(|group| group.state.ready.len()).sum();
         assert_eq!(ready, self.state.pending.values().filter(|entry| entry.flags & READY != 0).count());
+        assert_eq!(self.state.due.len() + ready, self.state.pending.len());
+        assert!(self.state.aging.len() <= ready);
     }
 }
 
@@ -271,6 +284,7 @@ fn insert(state: &mut State, offset: i64, message: &Message) {
         checks: message.checks,
         asked_at: None,
         copy_of: None,
+        back_off: None,
     });
 }
 

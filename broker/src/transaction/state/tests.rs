@@ -1,7 +1,13 @@
 use super::*;
 
 const MINUTE: i64 = 60_000;
-const RULES: Rules = Rules { interval_ms: 30_000, max_checks: 15, give_up_ms: 72 * 60 * MINUTE, reserved_ms: i64::MAX };
+/// Without a budget.
+const RULES: Rules = Rules {
+    all: CheckPolicy { per_second: 0, ..CheckPolicy::DEFAULT },
+    groups: None,
+    give_up_ms: 72 * 60 * MINUTE,
+    reserved_ms: i64::MAX,
+};
 
 struct Checker {
     state: State,
@@ -71,6 +77,7 @@ fn half_of(group: &str, offset: i64, stored_at: i64) -> Half<'_> {
         checks: 0,
         asked_at: None,
         copy_of: None,
+        back_off: None,
     }
 }
 

@@ -63,6 +63,7 @@ fn thread_1543_undecided_messages_add_nothing_to_the_log_while_nobody_decides() 
         bench.transactions().persist();
     }
     bench.around.deaf.store(false, Ordering::Relaxed);
+    bench.config.apply("transactionChecksPerSecondPerGroup=0").unwrap();
     for _ in 0..14 {
         bench.advance(30 * SECOND);
         assert_eq!(bench.check().len(), 200);
