@@ -14,4 +14,5 @@ CREATE TABLE {half} (
     updated_at      BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX {index}half_half_id {on half} (half_id);
+CREATE INDEX {index}half_published {on half} (published);
 CREATE INDEX {index}half_updated {on half} (updated_at, id);

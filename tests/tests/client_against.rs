@@ -6,7 +6,10 @@
 
 use std::{path::PathBuf, sync::OnceLock, thread};
 
-use tenonmq_client::{Admin, ConsumeOutcome, Error, Failure, Message, ReceivedMessage, dead_letters::ShowDeadLetters};
+use tenonmq_client::{
+    Admin, Check, ConsumeOutcome, Error, Failure, LocalState, Message, ReceivedMessage, TransactionProducer,
+    dead_letters::ShowDeadLetters,
+};
 use tenonmq_tests::{
     client_suite::{consumers, filters, leases, ordered, producers, pulling, requests, support, transactions},
     own_broker::OwnBroker,
@@ -92,6 +95,43 @@ async fn the_cause_of_a_failure_stands_with_the_dead_letter() -> Result<(), Box<
     assert_eq!(causes, [("Schema", "version 7")]);
     assert_eq!(letters[0].origin_topic.as_deref(), Some(topic.as_str()));
     consumer.shutdown().await;
+    broker.shutdown().await;
+    Ok(())
+}
+
+/// Always our own, because it is stopped: no decision of the transaction arrives, and the checks make up for all of them with
+/// one answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_dies_before_the_decisions_asks_for_each() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let broker = OwnBroker::start(folder.path()).await?;
+    let ns = broker.name_server();
+    let topics = [support::topic(&ns, 1).await?, support::topic(&ns, 1).await?];
+    let (consumer, mut inbox) = support::consume(&ns, &support::fresh("CG"), &topics[0]).await?;
+    let (other, mut other_inbox) = support::consume(&ns, &support::fresh("CG"), &topics[1]).await?;
+    let builder = TransactionProducer::builder(ns.as_str()).group(support::fresh("PG"));
+    let producer = builder
+        .listener(async |check: Check| match check.transaction_id() {
+            Some("order 42") => LocalState::Commit,
+            _ => LocalState::Rollback,
+        })
+        .connect()
+        .await?;
+    let mut kept = producer.begin_as("order 42")?;
+    let mut dropped = producer.begin_as("order 43")?;
+    for topic in &topics {
+        dropped.prepare(Message::new(topic, "undone")).await?;
+        kept.prepare(Message::new(topic, "done")).await?;
+    }
+    let stopped = broker.stop().await;
+    assert_eq!(kept.commit().await?.confirmed(), 0);
+    assert_eq!(dropped.rollback().await.confirmed(), 0);
+    let broker = stopped.start().await?;
+    support::until("the broker knows the producer again", async || producer.watch(&topics[0]).await.is_ok()).await;
+    assert!(inbox.until("done").await.is_empty());
+    assert!(other_inbox.until("done").await.is_empty());
+    consumer.shutdown().await;
+    other.shutdown().await;
     broker.shutdown().await;
     Ok(())
 }

@@ -113,6 +113,19 @@ impl<D: Dialect, H: Halves> Transactional<D, H> {
         &self.0.outbox
     }
 
+    /// Has the relay send a message whose half message its broker cannot commit any more, because the broker's data is lost
+    /// or the half message too old. For people who know that: if the commit did arrive, the message becomes visible twice.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when there is no such row, or its commit was never under way, so that the relay decides by itself;
+    /// [`Error::Database`].
+    pub async fn hand_over(&self, topic: &str, business_id: &str) -> Result<(), Error> {
+        let Shared { outbox, table, .. } = &*self.0;
+        let row = outbox.find(topic, business_id).await?.map_or(0, |found| found.row);
+        table.hand_over(row, outbox.0.clock.now_ms()).await?;
+        outbox.rerun(row).await
+    }
+
     /// Removes rows of half messages that were decided before `before_ms`, in small chunks. Returns how many rows. A check
     /// that comes later is answered *rollback*, which is right: what was to become visible is.
     ///

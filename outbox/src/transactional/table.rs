@@ -169,6 +169,21 @@ impl<D: Dialect> HalfTable<D> {
         Ok(D::execute(&mut *self.pool.acquire().await?, &self.step, &values).await? == 1)
     }
 
+    /// Goes from `deciding` to `relayed` on people's word.
+    pub(super) async fn hand_over(&self, published: i64, now_ms: i64) -> Result<(), Error> {
+        let (from, to) = Step::Resign.names();
+        let sql = self.schema.sql::<D>("UPDATE {half} SET state = ?, updated_at = ? WHERE published = ? AND state = ?");
+        let values: [Value<'_>; 4] = [to.into(), now_ms.into(), published.into(), from.into()];
+        match D::execute(&mut *self.pool.acquire().await?, &sql, &values).await? {
+            0 => Err(Error::Refused {
+                table: self.schema.name(Table::Half),
+                row: published,
+                reason: "it has no half message whose commit is under way",
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes rows of decided half messages whose outbox row needs them no more.
     pub(super) async fn clean(&self, before_ms: i64) -> Result<u64, Error> {
         let find = self.schema.sql::<D>(

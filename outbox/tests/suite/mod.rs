@@ -38,6 +38,7 @@ macro_rules! whole_suite {
                 what_the_relay_took_over_is_not_committed_when_the_broker_comes_back,
                 a_commit_whose_answer_is_lost_excludes_the_relay,
                 a_half_message_that_was_rolled_back_elsewhere_is_sent_by_the_relay,
+                people_hand_over_what_no_broker_will_ever_confirm,
                 a_message_that_is_published_twice_is_visible_once,
                 an_ordinary_relay_leaves_half_messages_alone,
                 what_must_keep_its_order_or_its_time_is_the_relays,

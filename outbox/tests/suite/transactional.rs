@@ -174,6 +174,21 @@ pub async fn a_half_message_that_was_rolled_back_elsewhere_is_sent_by_the_relay<
     assert_eq!((broker.by_half(), broker.ordinary()), (vec![], vec!["paid-1".to_owned()]));
 }
 
+/// The broker's data is lost while a commit is under way: only people can know that it did not arrive.
+pub async fn people_hand_over_what_no_broker_will_ever_confirm<D: Dialect>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = service(bench, &broker);
+    publish(bench, &service, &event("paid-1")).await;
+    assert!(service.hand_over("paid", "paid-1").await.is_err(), "the relay decides by itself");
+    broker.trouble(Trouble::CommitsLost);
+    assert_eq!(relay(&service).pass().await.unwrap().failed, 1);
+    service.hand_over("paid", "paid-1").await.unwrap();
+    assert_eq!(relay(&service).pass().await.unwrap().sent, 1);
+    assert_eq!(broker.ordinary(), ["paid-1"]);
+    assert!(service.hand_over("paid", "paid-1").await.is_err());
+    assert!(service.hand_over("paid", "nothing").await.is_err());
+}
+
 pub async fn a_message_that_is_published_twice_is_visible_once<D: Dialect>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
