@@ -53,6 +53,23 @@ pub enum Point {
 }
 
 impl Point {
+    /// Those of outbox, relay and inbox.
+    pub const OF_OUTBOX_AND_INBOX: &'static [Self] = &[
+        Self::PublishWritten,
+        Self::ClaimWritten,
+        Self::Claimed,
+        Self::Sent,
+        Self::OutcomeWritten,
+        Self::OutcomeKept,
+        Self::ReceiptWritten,
+        Self::EffectsWritten,
+        Self::EffectsKept,
+        Self::HandlingFailed,
+        Self::FailureKept,
+        Self::RetryClaimed,
+        Self::CleaningWritten,
+    ];
+
     /// All of them.
     pub const ALL: &'static [Self] = &[
         Self::PublishWritten,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | send a message if and only if a database transaction commits | [`Outbox`], [`Relay`] |
 //! | the same, visible at the commit, with the broker's check answered from the database | [`Transactional`] |
-//! | let a received message take effect once, however often it comes | an inbox |
+//! | let a received message take effect once, however often it comes | [`Inbox`] |
 //! | create the tables, or see their SQL | [`Schema`] |
 //! | say when what failed is tried again | [`Schedule`] |
 //! | test what a crash does to your service | [`fault`], [`ManualClock`] |
@@ -15,7 +15,7 @@
 //! # What it is not
 //!
 //! No distributed transaction: the two sides agree after a while, not at one instant. No exactly-once delivery, which does
-//! not exist: messages arrive at least once, and their *effects* happen once, because an inbox writes its row with them.
+//! not exist: messages arrive at least once, and their *effects* happen once, because [`Inbox`] writes its row with them.
 //!
 //! # Inside
 //!
@@ -51,6 +51,9 @@ pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     database::Dialect,
     error::Error,
+    inbox::{
+        Effects, HandleError, Handled, Inbox, InboxBuilder, InboxListener, Received, Recorded, Retrier, RunningRetrier,
+    },
     message::{Incoming, Outgoing},
     outbox::{Outbox, OutboxBuilder, Published},
     relay::{Alert, Pass, PublishError, Publisher, Relay, RunningRelay},

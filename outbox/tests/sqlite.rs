@@ -9,7 +9,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
 };
 use suite::bench::Bench;
-use tenonmq_outbox::Schema;
+
+test_database!(Sqlite);
 
 async fn bench() -> Bench<Sqlite> {
     let folder = tempfile::tempdir().unwrap();
@@ -19,7 +20,7 @@ async fn bench() -> Bench<Sqlite> {
         .journal_mode(SqliteJournalMode::Wal)
         .busy_timeout(Duration::from_secs(20));
     let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
-    Bench::over(pool, Schema::default().prefix("shop_").unwrap(), Some(folder)).await
+    Bench::over(pool, Some(folder)).await
 }
 
 whole_suite!(crate::bench);

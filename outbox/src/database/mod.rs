@@ -109,6 +109,7 @@ pub enum Value<'a> {
     Text(&'a str),
     OptText(Option<&'a str>),
     Bytes(&'a [u8]),
+    OptBytes(Option<&'a [u8]>),
 }
 
 impl fmt::Debug for Value<'_> {
@@ -119,6 +120,7 @@ impl fmt::Debug for Value<'_> {
             Self::Text(value) => write!(f, "{value:?}"),
             Self::OptText(value) => write!(f, "{value:?}"),
             Self::Bytes(value) => write!(f, "[{} bytes]", value.len()),
+            Self::OptBytes(value) => write!(f, "[{:?} bytes]", value.map(<[u8]>::len)),
         }
     }
 }

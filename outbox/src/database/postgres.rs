@@ -53,6 +53,7 @@ impl Dialect for Postgres {
     async fn listen(pool: &Pool<Self>, channel: &str, wake: &Wake) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(channel).await?;
+        wake.now(); // for what was committed before
         loop {
             // `None` says that the connection was made anew: something may have been missed
             listener.try_recv().await?;

@@ -37,6 +37,7 @@ macro_rules! values_through_sqlx {
                 Value::Text(value) => query.bind(value),
                 Value::OptText(value) => query.bind(value),
                 Value::Bytes(value) => query.bind(value),
+                Value::OptBytes(value) => query.bind(value),
             })
         }
 

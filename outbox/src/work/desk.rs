@@ -134,8 +134,7 @@ impl<D: Dialect> WorkTable<D> {
                 row: id,
                 topic: row.text("topic")?,
                 business_key: row.text(self.key())?,
-                status: row
-                    .parsed("status", |text| Status::parse(text).ok_or_else(|| format!("{text:?} is no status")))?,
+                status: row.parsed("status", Status::read)?,
                 attempts: row.count("attempts")?,
                 next_attempt_ms: row.int("next_attempt_at")?,
                 claimed_by: row.opt_text("claimed_by")?,

@@ -17,7 +17,7 @@ mod desk;
 mod table;
 
 pub use self::desk::{Backlog, Tried};
-pub(crate) use self::table::{Claim, Failure, WorkTable};
+pub(crate) use self::table::{Claim, Failure, WorkTable, shortened};
 
 /// Where a row is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,7 +44,9 @@ impl Status {
         }
     }
 
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        [Self::Pending, Self::Done, Self::Exhausted, Self::Dropped].into_iter().find(|one| one.as_str() == text)
+    /// The reverse; the error says what is there instead.
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        let all = [Self::Pending, Self::Done, Self::Exhausted, Self::Dropped];
+        all.into_iter().find(|one| one.as_str() == text).ok_or_else(|| format!("{text:?} is no status"))
     }
 }

@@ -1,20 +1,48 @@
 //! A database with tables of its own, a clock that stands, and a broker that is told what to do.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
+    future::Future,
     sync::Arc,
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use sqlx::Pool;
+use sqlx::{Pool, Transaction};
 use tenonmq_outbox::{
-    Dialect, ManualClock, Outbox, Outgoing, PublishError, Publisher, Relay, Schedule, Schema, fault::Faults,
+    Dialect, Effects, Inbox, InboxBuilder, Incoming, ManualClock, Outbox, OutboxBuilder, Outgoing, PublishError,
+    Publisher, Relay, Schedule, Schema, Table, fault::Faults,
 };
+use tokio::sync::watch;
 
 /// When the tests begin: any time will do.
 pub const START_MS: i64 = 1_700_000_000_000;
 pub const SECOND: Duration = Duration::from_secs(1);
+/// Longer than any lease here.
+pub const LEASE_END: Duration = Duration::from_secs(60);
+
+/// A database whose statements tests may write themselves.
+pub trait TestDatabase: Dialect {
+    fn run(connection: &mut Self::Connection, sql: String) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    fn number(connection: &mut Self::Connection, sql: String) -> impl Future<Output = Result<i64, sqlx::Error>> + Send;
+}
+
+/// Writes [`TestDatabase`] for a driver.
+#[macro_export]
+macro_rules! test_database {
+    ($database:ty) => {
+        impl $crate::suite::bench::TestDatabase for $database {
+            async fn run(connection: &mut Self::Connection, sql: String) -> Result<u64, sqlx::Error> {
+                let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+                Ok(done.rows_affected())
+            }
+
+            async fn number(connection: &mut Self::Connection, sql: String) -> Result<i64, sqlx::Error> {
+                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await
+            }
+        }
+    };
+}
 
 pub struct Bench<D: Dialect> {
     pub pool: Pool<D>,
@@ -22,26 +50,71 @@ pub struct Bench<D: Dialect> {
     pub clock: ManualClock,
     pub faults: Faults,
     pub broker: FakeBroker,
+    /// A table of the service's own.
+    pub effects: String,
     /// Keeps what the database needs.
-    pub _keep: Option<tempfile::TempDir>,
+    _keep: Option<tempfile::TempDir>,
 }
 
-impl<D: Dialect> Bench<D> {
-    pub async fn over(pool: Pool<D>, schema: Schema, keep: Option<tempfile::TempDir>) -> Self {
+impl<D: TestDatabase> Bench<D> {
+    pub async fn over(pool: Pool<D>, keep: Option<tempfile::TempDir>) -> Self {
+        let prefix = format!("t{:012x}_", rand::random::<u64>() >> 16);
+        let schema = Schema::default().prefix(&prefix).unwrap();
         schema.migrate(&pool).await.unwrap();
         let (clock, faults, broker) = (ManualClock::at(START_MS), Faults::default(), FakeBroker::default());
-        Self { pool, schema, clock, faults, broker, _keep: keep }
+        let effects = format!("{prefix}effects");
+        let bench = Self { pool, schema, clock, faults, broker, effects, _keep: keep };
+        bench.run(format!("CREATE TABLE {} (business_key VARCHAR(200) NOT NULL)", bench.effects)).await;
+        bench
+    }
+
+    pub async fn run(&self, sql: String) -> u64 {
+        D::run(&mut *self.pool.acquire().await.unwrap(), sql).await.unwrap()
+    }
+
+    pub async fn number(&self, sql: String) -> i64 {
+        D::number(&mut *self.pool.acquire().await.unwrap(), sql).await.unwrap()
+    }
+
+    pub fn published(&self) -> String {
+        self.schema.name(Table::Published)
+    }
+
+    pub fn received(&self) -> String {
+        self.schema.name(Table::Received)
+    }
+
+    pub fn outbox_builder(&self) -> OutboxBuilder<D> {
+        let builder = Outbox::builder(self.pool.clone()).schema(self.schema.clone());
+        builder.clock(self.clock.clone()).faults(self.faults.clone())
     }
 
     /// An instance of the service: each call is another process as far as the database can tell.
     pub fn outbox(&self) -> Outbox<D> {
-        let builder = Outbox::builder(self.pool.clone()).schema(self.schema.clone());
-        builder.clock(self.clock.clone()).faults(self.faults.clone()).build()
+        self.outbox_builder().build()
     }
 
     pub fn relay(&self) -> Relay<D, FakeBroker> {
-        let pauses = Schedule::listed([Duration::from_secs(60)], 3);
-        self.outbox().relay(self.broker.clone()).schedule(pauses)
+        self.outbox().relay(self.broker.clone()).schedule(each_minute(3))
+    }
+
+    pub fn inbox_builder(&self) -> InboxBuilder<D> {
+        let builder = Inbox::builder(self.pool.clone(), "points").schema(self.schema.clone());
+        builder.clock(self.clock.clone()).faults(self.faults.clone()).schedule(each_minute(3))
+    }
+
+    pub fn inbox(&self) -> Inbox<D> {
+        self.inbox_builder().build()
+    }
+
+    /// Effects that write the message's key into the service's table.
+    pub fn note_down(&self) -> NoteDown {
+        NoteDown { table: self.effects.clone(), failing: Arc::default() }
+    }
+
+    /// How often a message took effect.
+    pub async fn times(&self, key: &str) -> i64 {
+        self.number(format!("SELECT COUNT(*) FROM {} WHERE business_key = '{key}'", self.effects)).await
     }
 
     /// Publishes in a transaction of its own.
@@ -52,59 +125,117 @@ impl<D: Dialect> Bench<D> {
     }
 }
 
+/// So many tries, a minute apart.
+pub fn each_minute(tries: u32) -> Schedule {
+    Schedule::listed([Duration::from_secs(60)], tries)
+}
+
 /// A message about an event, whose content is its id.
 pub fn event(id: &str) -> Outgoing {
     Outgoing::new("paid", id, id.to_owned())
 }
 
+/// The same as it arrives.
+pub fn arrived(message: &Outgoing) -> Incoming {
+    Incoming::new(message.topic(), message.business_id(), message.content().clone())
+}
+
+/// Writes the message's key down; fails first for messages that it is told to.
+#[derive(Debug, Clone)]
+pub struct NoteDown {
+    table: String,
+    failing: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+impl NoteDown {
+    /// Fails that message so many times, after having written.
+    pub fn fail(&self, key: &str, times: u32) {
+        self.failing.lock().insert(key.to_owned(), times);
+    }
+}
+
+impl<D: TestDatabase> Effects<D> for NoteDown {
+    type Error = String;
+
+    async fn apply(&self, transaction: &mut Transaction<'_, D>, message: &Incoming) -> Result<(), String> {
+        let key = message.business_key();
+        let sql = format!("INSERT INTO {} (business_key) VALUES ('{key}')", self.table);
+        D::run(&mut **transaction, sql).await.map_err(|error| error.to_string())?;
+        match self.failing.lock().get_mut(key) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                Err(format!("no stock for {key}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Stores what it is sent, unless told otherwise. Clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct FakeBroker(Arc<Mutex<Stored>>);
+#[derive(Debug, Clone)]
+pub struct FakeBroker {
+    told: Arc<Mutex<Told>>,
+    stored: watch::Sender<Vec<Outgoing>>,
+}
 
 #[derive(Debug, Default)]
-struct Stored {
-    messages: Vec<Outgoing>,
+struct Told {
     failures: BTreeMap<String, PublishError>,
-    slow: HashMap<String, Duration>,
+    hanging: HashSet<String>,
+}
+
+impl Default for FakeBroker {
+    fn default() -> Self {
+        Self { told: Arc::default(), stored: watch::Sender::new(Vec::new()) }
+    }
 }
 
 impl FakeBroker {
     pub fn ids(&self) -> Vec<String> {
-        self.0.lock().messages.iter().map(|message| message.business_id().to_owned()).collect()
+        self.messages().iter().map(|message| message.business_id().to_owned()).collect()
     }
 
     pub fn messages(&self) -> Vec<Outgoing> {
-        self.0.lock().messages.clone()
+        self.stored.borrow().clone()
+    }
+
+    /// Until so many messages are stored.
+    pub async fn has(&self, count: usize) {
+        self.stored.subscribe().wait_for(|stored| stored.len() >= count).await.unwrap();
     }
 
     /// Refuses that message until [`heal`](Self::heal).
     pub fn fail(&self, id: &str, error: PublishError) {
-        self.0.lock().failures.insert(id.to_owned(), error);
+        self.told.lock().failures.insert(id.to_owned(), error);
+    }
+
+    /// Never answers for that message, until [`heal`](Self::heal).
+    pub fn hang(&self, id: &str) {
+        self.told.lock().hanging.insert(id.to_owned());
+    }
+
+    /// Loses all messages.
+    pub fn forget(&self) {
+        self.heal();
+        self.stored.send_replace(Vec::new());
     }
 
     pub fn heal(&self) {
-        let mut stored = self.0.lock();
-        stored.failures.clear();
-        stored.slow.clear();
-    }
-
-    /// Never answers for that message.
-    pub fn hang(&self, id: &str) {
-        self.0.lock().slow.insert(id.to_owned(), Duration::from_secs(3600));
+        *self.told.lock() = Told::default();
     }
 }
 
 impl Publisher for FakeBroker {
     async fn publish(&self, message: &Outgoing) -> Result<String, PublishError> {
-        let slow = self.0.lock().slow.get(message.business_id()).copied();
-        if let Some(slow) = slow {
-            tokio::time::sleep(slow).await;
+        let id = message.business_id();
+        let hangs = self.told.lock().hanging.contains(id);
+        if hangs {
+            std::future::pending::<()>().await;
         }
-        let mut stored = self.0.lock();
-        if let Some(error) = stored.failures.get(message.business_id()) {
+        if let Some(error) = self.told.lock().failures.get(id) {
             return Err(error.clone());
         }
-        stored.messages.push(message.clone());
-        Ok(format!("M{}", stored.messages.len()))
+        self.stored.send_modify(|stored| stored.push(message.clone()));
+        Ok(format!("M-{id}"))
     }
 }

@@ -5,8 +5,11 @@
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod bench;
+pub mod crash;
 pub mod half_broker;
+pub mod inbox;
 pub mod outbox;
+pub mod relay;
 pub mod transactional;
 
 /// Makes a `#[tokio::test]` of each function of the suite, with a database of its own from `$bench`.
@@ -48,6 +51,45 @@ macro_rules! whole_suite {
             }
             outbox {
                 a_message_is_there_if_and_only_if_the_transaction_commits,
+                all_of_a_message_arrives_as_it_was_published,
+                publishing_the_same_message_again_sends_it_once,
+                one_key_for_two_messages_is_refused_with_the_row,
+                what_the_broker_would_not_take_is_refused_before_it_is_written,
+                cleaning_takes_what_is_done_and_old_and_nothing_else,
+                archiving_moves_rows_instead_of_deleting_them,
+                migrating_again_changes_nothing,
+                the_exported_script_makes_the_same_tables,
+            }
+            relay {
+                relays_side_by_side_send_each_message_once,
+                a_relay_that_dies_in_mid_claim_loses_nothing,
+                a_message_that_kills_its_relays_is_not_tried_for_ever,
+                failures_follow_the_schedule_to_the_millisecond,
+                an_exhausted_message_is_kept_told_of_and_sent_again_by_hand,
+                a_message_that_people_gave_up_is_kept_with_the_reason,
+                a_row_that_nobody_can_read_holds_no_other_up_and_says_why,
+                a_failing_message_holds_its_order_key_up_and_nothing_else,
+                an_order_key_is_kept_by_relays_side_by_side,
+                a_commit_is_noticed_at_once_though_nobody_calls,
+                a_send_that_hangs_holds_no_other_up,
+                rows_that_were_written_under_a_wrong_clock_do_not_wait_for_it,
+            }
+            inbox {
+                a_second_delivery_is_acknowledged_without_running,
+                consumers_that_have_a_message_at_once_do_not_both_pass,
+                groups_and_keys_are_told_apart_as_they_are_written,
+                effects_and_receipt_are_the_callers_transaction,
+                effects_that_fail_leave_nothing_even_if_their_transaction_is_committed,
+                failures_are_kept_with_their_cause_and_follow_the_schedule,
+                an_exhausted_message_waits_for_people_and_is_told_of_once,
+                another_message_with_a_known_key_is_refused_with_the_row,
+                a_message_without_a_key_is_refused,
+                a_failed_row_that_nobody_can_read_holds_no_other_up,
+                effects_that_hang_are_rolled_back_and_count_as_failed,
+                a_running_retrier_handles_what_failed,
+            }
+            crash {
+                effects_happen_once_whichever_point_a_crash_hits,
             }
         }
     };

@@ -3,26 +3,30 @@
 use std::time::Duration;
 
 use tenonmq_client::LocalState;
-use tenonmq_outbox::{Dialect, HalfPublisher, Outgoing, Relay, Schedule, Status, Transactional, fault::Point};
+use tenonmq_outbox::{HalfPublisher, Outgoing, Relay, Schedule, Status, Transactional, fault::Point};
 
 use super::{
-    bench::{Bench, event},
+    bench::{Bench, TestDatabase, event},
     half_broker::{Fate, HalfBroker, Trouble},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// An instance of the service.
-fn service<D: Dialect>(bench: &Bench<D>, broker: &HalfBroker) -> Transactional<D, HalfBroker> {
+fn service<D: TestDatabase>(bench: &Bench<D>, broker: &HalfBroker) -> Transactional<D, HalfBroker> {
     Transactional::builder(bench.outbox(), "no name server").over(broker.clone())
 }
 
-fn relay<D: Dialect>(service: &Transactional<D, HalfBroker>) -> Relay<D, HalfPublisher<D, HalfBroker>> {
+fn relay<D: TestDatabase>(service: &Transactional<D, HalfBroker>) -> Relay<D, HalfPublisher<D, HalfBroker>> {
     service.relay().schedule(Schedule::listed([MINUTE], 100))
 }
 
 /// Publishes in a transaction of its own. Whether the transaction committed.
-async fn publish<D: Dialect>(bench: &Bench<D>, service: &Transactional<D, HalfBroker>, message: &Outgoing) -> bool {
+async fn publish<D: TestDatabase>(
+    bench: &Bench<D>,
+    service: &Transactional<D, HalfBroker>,
+    message: &Outgoing,
+) -> bool {
     let mut transaction = bench.pool.begin().await.unwrap();
     if service.publish(&mut transaction, message).await.is_err() {
         return false; // dropped: rolled back
@@ -32,7 +36,7 @@ async fn publish<D: Dialect>(bench: &Bench<D>, service: &Transactional<D, HalfBr
 }
 
 /// Lets time pass over relays and checks until both have nothing to do.
-async fn settle<D: Dialect>(bench: &Bench<D>, broker: &HalfBroker) {
+async fn settle<D: TestDatabase>(bench: &Bench<D>, broker: &HalfBroker) {
     let service = service(bench, broker);
     for _ in 0..4 {
         bench.clock.advance(2 * MINUTE);
@@ -45,7 +49,7 @@ async fn settle<D: Dialect>(bench: &Bench<D>, broker: &HalfBroker) {
     assert_eq!(service.outbox().backlog().await.unwrap().pending, 0);
 }
 
-pub async fn what_commits_becomes_visible_by_its_half_message<D: Dialect>(bench: &Bench<D>) {
+pub async fn what_commits_becomes_visible_by_its_half_message<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     assert!(publish(bench, &service, &event("paid-1")).await);
@@ -56,7 +60,7 @@ pub async fn what_commits_becomes_visible_by_its_half_message<D: Dialect>(bench:
     assert_eq!(row.status, Status::Done);
 }
 
-pub async fn what_is_rolled_back_is_dropped_by_its_check<D: Dialect>(bench: &Bench<D>) {
+pub async fn what_is_rolled_back_is_dropped_by_its_check<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     let mut transaction = bench.pool.begin().await.unwrap();
@@ -68,7 +72,7 @@ pub async fn what_is_rolled_back_is_dropped_by_its_check<D: Dialect>(bench: &Ben
 }
 
 /// The process died after its commit; the check finds the row.
-pub async fn a_check_is_answered_by_any_instance<D: Dialect>(bench: &Bench<D>) {
+pub async fn a_check_is_answered_by_any_instance<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     publish(bench, &service(bench, &broker), &event("paid-1")).await;
     let another = service(bench, &broker);
@@ -79,7 +83,7 @@ pub async fn a_check_is_answered_by_any_instance<D: Dialect>(bench: &Bench<D>) {
 }
 
 /// The check comes while the transaction is open, with its row or yet without: it must not say "rollback" and be wrong.
-pub async fn a_check_during_the_transaction_waits_for_its_end<D: Dialect>(bench: &Bench<D>) {
+pub async fn a_check_during_the_transaction_waits_for_its_end<D: TestDatabase>(bench: &Bench<D>) {
     for commits in [true, false] {
         let broker = HalfBroker::default();
         let service = service(bench, &broker);
@@ -108,7 +112,7 @@ pub async fn a_check_during_the_transaction_waits_for_its_end<D: Dialect>(bench:
 }
 
 /// The half message is given up before its row is written: the row then makes the relay send it.
-pub async fn a_caller_that_is_slower_than_the_check_loses_nothing<D: Dialect>(bench: &Bench<D>) {
+pub async fn a_caller_that_is_slower_than_the_check_loses_nothing<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     broker.check_at_once(&service);
@@ -118,7 +122,7 @@ pub async fn a_caller_that_is_slower_than_the_check_loses_nothing<D: Dialect>(be
     assert_eq!((broker.by_half(), broker.ordinary()), (vec![], vec!["slow".to_owned()]));
 }
 
-pub async fn a_broker_that_is_away_costs_nothing_but_its_half_messages<D: Dialect>(bench: &Bench<D>) {
+pub async fn a_broker_that_is_away_costs_nothing_but_its_half_messages<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     broker.trouble(Trouble::Down);
@@ -134,7 +138,7 @@ pub async fn a_broker_that_is_away_costs_nothing_but_its_half_messages<D: Dialec
 }
 
 /// The subtle one: the broker dies with the half message undecided, the relay takes over, and the broker comes back.
-pub async fn what_the_relay_took_over_is_not_committed_when_the_broker_comes_back<D: Dialect>(bench: &Bench<D>) {
+pub async fn what_the_relay_took_over_is_not_committed_when_the_broker_comes_back<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     publish(bench, &service, &event("paid-1")).await;
@@ -148,7 +152,7 @@ pub async fn what_the_relay_took_over_is_not_committed_when_the_broker_comes_bac
 }
 
 /// And its opposite: the commit may have arrived, so nobody else may send it.
-pub async fn a_commit_whose_answer_is_lost_excludes_the_relay<D: Dialect>(bench: &Bench<D>) {
+pub async fn a_commit_whose_answer_is_lost_excludes_the_relay<D: TestDatabase>(bench: &Bench<D>) {
     for trouble in [Trouble::CommittedWithoutAWord, Trouble::CommitsLost] {
         let broker = HalfBroker::default();
         let service = service(bench, &broker);
@@ -165,7 +169,7 @@ pub async fn a_commit_whose_answer_is_lost_excludes_the_relay<D: Dialect>(bench:
 }
 
 /// People rolled it back at the broker's desk; the transaction had committed.
-pub async fn a_half_message_that_was_rolled_back_elsewhere_is_sent_by_the_relay<D: Dialect>(bench: &Bench<D>) {
+pub async fn a_half_message_that_was_rolled_back_elsewhere_is_sent_by_the_relay<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     publish(bench, &service, &event("paid-1")).await;
@@ -175,7 +179,7 @@ pub async fn a_half_message_that_was_rolled_back_elsewhere_is_sent_by_the_relay<
 }
 
 /// The broker's data is lost while a commit is under way: only people can know that it did not arrive.
-pub async fn people_hand_over_what_no_broker_will_ever_confirm<D: Dialect>(bench: &Bench<D>) {
+pub async fn people_hand_over_what_no_broker_will_ever_confirm<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     publish(bench, &service, &event("paid-1")).await;
@@ -189,7 +193,7 @@ pub async fn people_hand_over_what_no_broker_will_ever_confirm<D: Dialect>(bench
     assert!(service.hand_over("paid", "nothing").await.is_err());
 }
 
-pub async fn a_message_that_is_published_twice_is_visible_once<D: Dialect>(bench: &Bench<D>) {
+pub async fn a_message_that_is_published_twice_is_visible_once<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     publish(bench, &service, &event("paid-1")).await;
@@ -200,7 +204,7 @@ pub async fn a_message_that_is_published_twice_is_visible_once<D: Dialect>(bench
 }
 
 /// A relay that does not know half messages would make them visible twice.
-pub async fn an_ordinary_relay_leaves_half_messages_alone<D: Dialect>(bench: &Bench<D>) {
+pub async fn an_ordinary_relay_leaves_half_messages_alone<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     publish(bench, &service, &event("paid-1")).await;
@@ -212,7 +216,7 @@ pub async fn an_ordinary_relay_leaves_half_messages_alone<D: Dialect>(bench: &Be
     assert_eq!(broker.by_half(), ["paid-1"]);
 }
 
-pub async fn what_must_keep_its_order_or_its_time_is_the_relays<D: Dialect>(bench: &Bench<D>) {
+pub async fn what_must_keep_its_order_or_its_time_is_the_relays<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     publish(bench, &service, &event("a").in_order_of("k")).await;
@@ -223,7 +227,7 @@ pub async fn what_must_keep_its_order_or_its_time_is_the_relays<D: Dialect>(benc
 }
 
 /// The seeds' fault: a check whose query fails says "rollback".
-pub async fn a_check_whose_query_fails_is_no_answer<D: Dialect>(bench: &Bench<D>) {
+pub async fn a_check_whose_query_fails_is_no_answer<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     publish(bench, &service, &event("paid-1")).await;
@@ -232,7 +236,7 @@ pub async fn a_check_whose_query_fails_is_no_answer<D: Dialect>(bench: &Bench<D>
     assert!(service.answer_check(&half).await.is_err());
 }
 
-pub async fn decided_half_messages_are_cleaned_away_and_late_checks_answered<D: Dialect>(bench: &Bench<D>) {
+pub async fn decided_half_messages_are_cleaned_away_and_late_checks_answered<D: TestDatabase>(bench: &Bench<D>) {
     let broker = HalfBroker::default();
     let service = service(bench, &broker);
     publish(bench, &service, &event("done")).await;
@@ -245,7 +249,7 @@ pub async fn decided_half_messages_are_cleaned_away_and_late_checks_answered<D: 
 }
 
 /// The process dies at each point, under each trouble of the broker; whether relay or check comes first afterwards.
-pub async fn after_a_crash_anywhere_one_path_publishes<D: Dialect>(bench: &Bench<D>) {
+pub async fn after_a_crash_anywhere_one_path_publishes<D: TestDatabase>(bench: &Bench<D>) {
     let mut crashes = 0;
     for &point in Point::ALL {
         for before in [Trouble::None, Trouble::Down, Trouble::StoredWithoutAWord] {
@@ -261,7 +265,7 @@ pub async fn after_a_crash_anywhere_one_path_publishes<D: Dialect>(bench: &Bench
 }
 
 /// Whether the point was reached.
-async fn crash<D: Dialect>(
+async fn crash<D: TestDatabase>(
     bench: &Bench<D>,
     point: Point,
     before: Trouble,

@@ -1,0 +1,111 @@
+//! How an inbox is set up.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use sqlx::Pool;
+
+use super::Inbox;
+use crate::{
+    clock::{Clock, SystemClock},
+    database::Dialect,
+    fault::Faults,
+    relay::Alert,
+    schedule::Schedule,
+    schema::Schema,
+    work::Tried,
+};
+
+/// Settings of an [`Inbox`].
+pub struct InboxBuilder<D: Dialect> {
+    pub(super) pool: Pool<D>,
+    pub(super) group: String,
+    pub(super) schema: Schema,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) faults: Faults,
+    pub(super) schedule: Schedule,
+    pub(super) time_limit: Duration,
+    pub(super) on_exhausted: Option<Alert>,
+    pub(super) trusts_keys: bool,
+}
+
+impl<D: Dialect> InboxBuilder<D> {
+    pub(super) fn new(pool: Pool<D>, group: String) -> Self {
+        Self {
+            pool,
+            group,
+            schema: Schema::default(),
+            clock: Arc::new(SystemClock),
+            faults: Faults::default(),
+            schedule: Schedule::default(),
+            time_limit: Duration::from_secs(30),
+            on_exhausted: None,
+            trusts_keys: false,
+        }
+    }
+
+    /// What the tables are called. Default [`Schema::default`].
+    #[must_use]
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// Tells the time. Default the machine's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Fault points to set off; for tests.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// When a message whose handling failed is handled again. Default [`Schedule::default`].
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Longest time for the effects of one message; what takes longer is rolled back and counts as failed. Default 30 s. Holds
+    /// for the [listener](Inbox::listener) and the [retrier](Inbox::retrier).
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// Calls `alert` for each message that will not be handled again. It must not block.
+    #[must_use]
+    pub fn on_exhausted(mut self, alert: impl Fn(&Tried) + Send + Sync + 'static) -> Self {
+        self.on_exhausted = Some(Arc::new(alert));
+        self
+    }
+
+    /// Takes every message with a known key for a copy, whatever is in it: for producers that write a copy's content anew.
+    /// By default a message with a known key and another content is [refused](crate::Error::Collision), because to
+    /// acknowledge it would lose it.
+    #[must_use]
+    pub fn trust_keys(mut self) -> Self {
+        self.trusts_keys = true;
+        self
+    }
+
+    /// The inbox.
+    pub fn build(self) -> Inbox<D> {
+        Inbox::new(self)
+    }
+}
+
+impl<D: Dialect> fmt::Debug for InboxBuilder<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboxBuilder")
+            .field("group", &self.group)
+            .field("schedule", &self.schedule)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,75 @@
+//! Handling a message once, in a transaction of the inbox's own, and recording what fails.
+
+use super::{Effects, Inbox, Recorded, handle::Entered};
+use crate::{
+    database::{Dialect, begin},
+    error::Error,
+    fault::Point,
+    message::Incoming,
+};
+
+/// What became of a message. Whatever it is, the broker need not send it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Received {
+    /// The effects are committed.
+    Now,
+    /// They were committed before: nothing was run.
+    Before,
+    /// Its last try failed, or it was given up; nothing was run. Operators [decide](Inbox::rerun).
+    GivenUp,
+    /// They failed. The failure is recorded with the message, and the [retrier](Inbox::retrier) tries again.
+    Failed(Recorded),
+}
+
+impl<D: Dialect> Inbox<D> {
+    /// Handles a message in a transaction of its own and commits it; records a failure in another one.
+    ///
+    /// # Errors
+    /// [`Error::Collision`] and [`Error::Message`] for messages that cannot be recorded, and never will;
+    /// [`Error::Database`] when it is not known what became of it: let the broker send it again.
+    pub async fn receive<E: Effects<D>>(&self, message: &Incoming, effects: &E) -> Result<Received, Error> {
+        let cause = match self.try_once(message, effects).await? {
+            Ok(received) => return Ok(received),
+            Err(cause) => cause,
+        };
+        self.0.faults.pass(Point::HandlingFailed)?;
+        let recorded = self.record(message, &cause).await?;
+        self.0.faults.pass(Point::FailureKept)?;
+        Ok(recorded.map_or(Received::Before, Received::Failed))
+    }
+
+    /// The inner error is why the effects failed.
+    async fn try_once<E: Effects<D>>(
+        &self,
+        message: &Incoming,
+        effects: &E,
+    ) -> Result<Result<Received, String>, Error> {
+        let mut transaction = begin(&self.0.pool).await?;
+        let mut attempt = match self.enter(&mut transaction, message).await? {
+            Entered::Mine(attempt) => attempt,
+            Entered::Before => return Ok(Ok(Received::Before)),
+            Entered::GivenUp => return Ok(Ok(Received::GivenUp)),
+        };
+        let limit = self.0.time_limit;
+        match tokio::time::timeout(limit, effects.apply(&mut attempt.inner, message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let cause = error.to_string();
+                drop(attempt);
+                transaction.rollback().await?;
+                return Ok(Err(cause));
+            }
+            Err(_) => {
+                // a statement may be under way: only closing the connection ends it
+                drop(attempt);
+                drop(transaction);
+                return Ok(Err(format!("the effects took longer than {limit:?}")));
+            }
+        }
+        self.keep(attempt).await?;
+        transaction.commit().await?;
+        self.0.faults.pass(Point::EffectsKept)?;
+        Ok(Ok(Received::Now))
+    }
+}

@@ -1,0 +1,15 @@
+//! The suite on MySQL or MariaDB, whose URL is in `TENONMQ_TEST_MYSQL` (`tests/databases/run` sets it).
+
+mod suite;
+
+use sqlx::{MySql, mysql::MySqlPoolOptions};
+use suite::bench::Bench;
+
+test_database!(MySql);
+
+async fn bench() -> Bench<MySql> {
+    let url = std::env::var("TENONMQ_TEST_MYSQL").expect("TENONMQ_TEST_MYSQL; see tests/databases/run");
+    Bench::over(MySqlPoolOptions::new().max_connections(8).connect(&url).await.unwrap(), None).await
+}
+
+whole_suite!(crate::bench);
