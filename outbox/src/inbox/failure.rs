@@ -51,6 +51,7 @@ impl<D: Dialect> Inbox<D> {
             None => {
                 let known = self.known(&mut transaction, message).await?;
                 if known.status != Status::Pending {
+                    transaction.rollback().await?;
                     return Ok(None);
                 }
                 (known.row, known.attempts)

@@ -117,8 +117,14 @@ impl<D: Dialect> Inbox<D> {
         let failed_before = match self.take(&mut inner, message).await? {
             Taken::New => None,
             Taken::Again(row) => Some(row),
-            Taken::Before => return Ok(Entered::Before),
-            Taken::GivenUp => return Ok(Entered::GivenUp),
+            Taken::Before => {
+                inner.rollback().await?;
+                return Ok(Entered::Before);
+            }
+            Taken::GivenUp => {
+                inner.rollback().await?;
+                return Ok(Entered::GivenUp);
+            }
         };
         self.0.faults.pass(Point::ReceiptWritten)?;
         Ok(Entered::Mine(Attempt { inner, failed_before }))

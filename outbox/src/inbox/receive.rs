@@ -1,6 +1,11 @@
 //! Handling a message once, in a transaction of the inbox's own, and recording what fails.
 
-use super::{Effects, Inbox, Recorded, handle::Entered};
+use tokio::time::timeout;
+
+use super::{
+    Effects, Inbox, Recorded,
+    handle::{Attempt, Entered},
+};
 use crate::{
     database::{Dialect, begin},
     error::Error,
@@ -46,30 +51,35 @@ impl<D: Dialect> Inbox<D> {
         effects: &E,
     ) -> Result<Result<Received, String>, Error> {
         let mut transaction = begin(&self.0.pool).await?;
-        let mut attempt = match self.enter(&mut transaction, message).await? {
-            Entered::Mine(attempt) => attempt,
-            Entered::Before => return Ok(Ok(Received::Before)),
-            Entered::GivenUp => return Ok(Ok(Received::GivenUp)),
+        let tried = match self.enter(&mut transaction, message).await? {
+            Entered::Mine(attempt) => self.apply(attempt, message, effects).await?,
+            Entered::Before => Ok(Received::Before),
+            Entered::GivenUp => Ok(Received::GivenUp),
         };
-        let limit = self.0.time_limit;
-        match tokio::time::timeout(limit, effects.apply(&mut attempt.inner, message)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let cause = error.to_string();
-                drop(attempt);
-                transaction.rollback().await?;
-                return Ok(Err(cause));
-            }
-            Err(_) => {
-                // a statement may be under way: only closing the connection ends it
-                drop(attempt);
-                drop(transaction);
-                return Ok(Err(format!("the effects took longer than {limit:?}")));
-            }
+        if tried == Ok(Received::Now) {
+            transaction.commit().await?;
+            self.0.faults.pass(Point::EffectsKept)?;
+        } else {
+            // now, not some time after it is dropped, unless a statement still holds it up
+            let _ = timeout(self.0.time_limit, transaction.rollback()).await;
         }
-        self.keep(attempt).await?;
-        transaction.commit().await?;
-        self.0.faults.pass(Point::EffectsKept)?;
-        Ok(Ok(Received::Now))
+        Ok(tried)
+    }
+
+    async fn apply<E: Effects<D>>(
+        &self,
+        mut attempt: Attempt<'_, D>,
+        message: &Incoming,
+        effects: &E,
+    ) -> Result<Result<Received, String>, Error> {
+        let limit = self.0.time_limit;
+        match timeout(limit, effects.apply(&mut attempt.inner, message)).await {
+            Ok(Ok(())) => {
+                self.keep(attempt).await?;
+                Ok(Ok(Received::Now))
+            }
+            Ok(Err(error)) => Ok(Err(error.to_string())),
+            Err(_) => Ok(Err(format!("the effects took longer than {limit:?}"))),
+        }
     }
 }

@@ -117,7 +117,10 @@ impl<D: Dialect, E: Effects<D>> Retrier<D, E> {
         let mut transaction = begin(&shared.pool).await?;
         let group = [Value::from(shared.group.as_str())];
         let due = shared.table.due(&mut transaction, &group, now_ms, 1).await?;
-        let Some(row) = due.into_iter().next().and_then(|mut row| row.int("id").ok()) else { return Ok(None) };
+        let Some(row) = due.into_iter().next().and_then(|mut row| row.int("id").ok()) else {
+            transaction.rollback().await?;
+            return Ok(None);
+        };
         let until_ms = now_ms.saturating_add(millis(shared.time_limit + SPARE));
         shared.table.lease(&mut transaction, &[row], Claim { owner: &self.owner, now_ms, until_ms }).await?;
         transaction.commit().await?;

@@ -52,6 +52,7 @@ impl<D: Dialect> Outbox<D> {
         let mut transaction = begin(&shared.pool).await?;
         let due = shared.table.due(&mut transaction, &[], now_ms, claims.rows).await?;
         if due.is_empty() {
+            transaction.rollback().await?; // now, not some time after it is dropped: its locks are in others' way
             return Ok(Vec::new());
         }
         let due = within(claims.bytes, due.into_iter().filter_map(read_due));

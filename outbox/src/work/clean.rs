@@ -67,6 +67,7 @@ impl<D: Dialect> WorkTable<D> {
             let there = D::fetch(&mut transaction, &lock, &values).await?;
             let there: Vec<i64> = there.into_iter().filter_map(|mut row| row.int("id").ok()).collect();
             if there.is_empty() {
+                transaction.rollback().await?;
                 return Ok(0);
             }
             let copy =

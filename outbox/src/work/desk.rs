@@ -118,6 +118,7 @@ impl<D: Dialect> WorkTable<D> {
             return Ok(transaction.commit().await?);
         }
         let found = self.find(&mut transaction, "id = ?", &[row.into()]).await?;
+        transaction.rollback().await?;
         let reason = match found.map(|found| found.status) {
             None => "there is none",
             Some(Status::Pending) => "it is being tried at this moment",

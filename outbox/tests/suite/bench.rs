@@ -76,6 +76,14 @@ impl<D: TestDatabase> Bench<D> {
         D::number(&mut *self.pool.acquire().await.unwrap(), sql).await.unwrap()
     }
 
+    /// Waits until the transactions of whatever died are undone: that happens beside the test, and claims pass over rows
+    /// that are still locked.
+    pub async fn bury(&self) {
+        for table in [self.published(), self.received()] {
+            self.run(format!("UPDATE {table} SET attempts = attempts")).await;
+        }
+    }
+
     pub fn published(&self) -> String {
         self.schema.name(Table::Published)
     }

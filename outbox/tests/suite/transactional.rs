@@ -37,6 +37,7 @@ async fn publish<D: TestDatabase>(
 
 /// Lets time pass over relays and checks until both have nothing to do.
 async fn settle<D: TestDatabase>(bench: &Bench<D>, broker: &HalfBroker) {
+    bench.bury().await;
     let service = service(bench, broker);
     for _ in 0..4 {
         bench.clock.advance(2 * MINUTE);
