@@ -275,7 +275,7 @@ fn retry(
         born_host: address,
         store_host: address,
         reconsume_times: message.reconsume_times().saturating_add(1),
-        ..NewRecord::copy_of(&message, &text)
+        ..NewRecord::copy_of(message, &text)
     };
     let to = core.store.queue(name, RETRY_QUEUE);
     deliver::append(&core.store, &core.waiters, &to, &record, tags_code, AppendClass::Send)
