@@ -1,35 +1,49 @@
-//! An order is paid if and only if its stock is deducted and its points are added.
+//! An order is paid if and only if its stock is deducted, its points are added and the warehouse knows of it.
 //!
-//! Orders live in one SQLite database, stock in a second, points in a third; a transactional message joins them. Orders are
-//! placed under every fate there is ([`orders::Fate`]): paid, declined, and producers that die between the half message
-//! and the decision, before and after their database committed. The broker's check settles those. Both consumers dedupe
-//! in the transaction of their effect.
+//! Four services, each with a SQLite database of its own. The order service pays in a transaction and publishes in the same
+//! one ([`orders`]): `transactional.publish(&mut tx, message)`. No listener, no check, no status column is written here. The
+//! other three ([`followers`]) handle the message in the transaction of their effect, through an inbox.
+//!
+//! Everything is disturbed ([`fate`]): payments are declined after the message was published, instances of the order service die
+//! before and after their commit and while they tell the broker, followers die before and after theirs and fail for
+//! no reason, and the broker is away for a while.
 //!
 //! ```text
 //! cargo run --release --example order_payment [-- --orders 60 --name-server 127.0.0.1:9876]
 //! ```
 //!
-//! Uses the name server that is given or the default one; when nobody listens there it starts a broker of its own. The
-//! broker may be killed and restarted meanwhile. Ends with a table, and with failure if an order and its stock disagree.
+//! Uses the name server that is given or the default one; when nobody listens there it starts a broker of its own, and stops and
+//! starts that one meanwhile. Ends with the books of all four services, and with failure if they do not balance.
 
-mod embedded;
-mod member;
+mod broker;
+mod fate;
+mod followers;
 mod orders;
 mod report;
-mod shop;
 
-use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
+use std::{error::Error, path::Path, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use tenonmq_client::{Admin, ConsumeFrom, ConsumeOutcome, PushConsumer, ReceivedMessage};
-use tokio::time::{Instant, sleep};
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
+};
+use tenonmq_client::Admin;
+use tenonmq_outbox::Schema;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
-use crate::{embedded::Embedded, member::Member, orders::Orders, report::Outcome};
+use crate::{broker::Broker, fate::Fate, followers::Followers, orders::Orders, report::Books};
 
 /// The topic that joins the services.
 const TOPIC: &str = "order_paid";
 
-/// Pays orders, deducts stock, adds points, and compares the three databases at the end.
+/// How long our own broker is away.
+const OUTAGE: Duration = Duration::from_secs(2);
+
+/// Pays orders, lets three services follow, and compares the four databases at the end.
 #[derive(Parser)]
 struct Args {
     /// Orders to place.
@@ -47,9 +61,9 @@ struct Args {
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     match run(Args::parse()).await {
-        Ok(outcome) => {
-            println!("{outcome}");
-            if outcome.is_consistent() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Ok(books) => {
+            println!("{books}");
+            if books.balance() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("order_payment: {error}");
@@ -58,49 +72,61 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> Result<Outcome, Box<dyn Error>> {
+async fn run(args: Args) -> Result<Books, Box<dyn Error>> {
     let databases = tempfile::tempdir()?;
-    let broker = Embedded::unless_reachable(&args.name_server).await?;
-    let name_server = broker.as_ref().map_or(args.name_server.clone(), Embedded::name_server);
+    let mut broker = Broker::unless_reachable(&args.name_server).await?;
+    let name_server = broker.as_ref().map_or(args.name_server.clone(), Broker::name_server);
     println!("name server {name_server}, databases in {}", databases.path().display());
-
     let admin = Admin::connect(name_server.as_str()).await?;
     admin.create_topic(TOPIC, 4).await?;
-    let orders = Orders::open(&databases.path().join("orders.db")).await?;
-    let stock = Arc::new(Member::open(&databases.path().join("stock.db")).await?);
-    let points = Arc::new(Member::open(&databases.path().join("points.db")).await?);
-    let consumers = [consume(&name_server, "stock", &stock).await?, consume(&name_server, "points", &points).await?];
+    admin.shutdown().await;
+    let orders = Orders::open(&name_server, &databases.path().join("orders.db")).await?;
+    let followers = Followers::start(&name_server, databases.path()).await?;
 
-    let checks = shop::place_orders(&name_server, &orders, args.orders, Duration::from_secs(args.patience)).await?;
     let deadline = Instant::now() + Duration::from_secs(args.patience);
-    let outcome = loop {
-        let outcome = Outcome::of(&orders, &checks, &stock, &points).await?;
-        if outcome.is_settled() || Instant::now() > deadline {
-            break outcome;
+    let half_way = Notify::new();
+    let placing = async {
+        for order in 0..args.orders {
+            if order == args.orders / 2 {
+                half_way.notify_one();
+            }
+            orders.place(order, Fate::of(order), deadline).await?;
+            sleep(Duration::from_millis(20)).await;
+        }
+        half_way.notify_one();
+        Ok::<_, Box<dyn Error>>(())
+    };
+    let outage = async {
+        half_way.notified().await;
+        if broker.is_some() {
+            println!("the broker goes away for {OUTAGE:?}");
+        }
+        Broker::stop(&mut broker).await;
+        sleep(OUTAGE).await;
+        Broker::start(&mut broker).await
+    };
+    tokio::try_join!(placing, outage)?;
+    let books = loop {
+        let books = Books::of(args.orders, &orders, &followers).await?;
+        if books.are_closed() || Instant::now() > deadline {
+            break books;
         }
         sleep(Duration::from_millis(200)).await;
     };
-    for consumer in consumers {
-        consumer.shutdown().await;
-    }
-    checks.shutdown().await;
-    if let Some(broker) = broker {
-        broker.shutdown().await;
-    }
-    Ok(outcome)
+    followers.shutdown().await;
+    orders.shutdown().await;
+    Broker::shutdown(broker).await;
+    Ok(books)
 }
 
-/// A group whose effect on each order happens once, however often its message comes.
-async fn consume(name_server: &str, group: &str, member: &Arc<Member>) -> Result<PushConsumer, tenonmq_client::Error> {
-    let member = Arc::clone(member);
-    PushConsumer::builder(name_server)
-        .group(group)
-        .subscribe(TOPIC, "*")
-        .consume_from(ConsumeFrom::Earliest)
-        .listener(move |message: ReceivedMessage| {
-            let member = Arc::clone(&member);
-            async move { ConsumeOutcome::from(member.apply(&message).await) }
-        })
-        .connect()
-        .await
+/// A service's own database, with the tables of the toolkit.
+async fn database(path: &Path) -> Result<SqlitePool, Box<dyn Error>> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(Duration::from_secs(10));
+    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
+    Schema::default().migrate(&pool).await?;
+    Ok(pool)
 }

@@ -1,91 +1,129 @@
-//! The orders and their database.
+//! The order service.
 
-use std::{path::Path, time::Duration};
+use std::{error::Error, path::Path, time::Duration};
 
-use sqlx::{
-    Row, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
+use serde_json::json;
+use sqlx::{Sqlite, SqlitePool};
+use tenonmq_outbox::{
+    Outbox, Outgoing, RunningRelay, Schedule, Transactional,
+    fault::{Faults, Point},
 };
+use tokio::time::{Instant, sleep};
 
-/// What happens to an order when it is placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Paid; the producer tells the broker.
-    Paid,
-    /// The payment fails; the producer tells the broker.
-    Declined,
-    /// Paid, but the producer dies before it can tell the broker.
-    DiesAfterPaying,
-    /// The producer dies before it pays.
-    DiesBeforePaying,
-}
+use crate::{TOPIC, database, fate::Fate};
 
-impl Fate {
-    /// The fate of an order, by its number: every fourth fails, every fifth and every seventh loses its producer.
-    pub(crate) fn of(order: u32) -> Self {
-        match order {
-            _ if order % 5 == 4 => Self::DiesAfterPaying,
-            _ if order % 7 == 6 => Self::DiesBeforePaying,
-            _ if order % 4 == 3 => Self::Declined,
-            _ => Self::Paid,
-        }
-    }
+const GROUP: &str = "order_service";
 
-    /// Whether the order ends up paid.
-    pub(crate) fn is_paid(self) -> bool {
-        matches!(self, Self::Paid | Self::DiesAfterPaying)
-    }
-}
-
-/// What the database says of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    Paid,
-    Declined,
-    Absent,
-}
-
-/// The database of the order service.
-#[derive(Clone)]
+/// The instance that lives, and the database of all instances.
 pub(crate) struct Orders {
+    name_server: String,
     pool: SqlitePool,
+    faults: Faults,
+    transactional: Transactional<Sqlite>,
+    relay: RunningRelay,
 }
 
-/// A pool over one SQLite file that several tasks may write to.
-pub(crate) async fn open(path: &Path) -> sqlx::Result<SqlitePool> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .busy_timeout(Duration::from_secs(10));
-    SqlitePoolOptions::new().max_connections(4).connect_with(options).await
+/// An instance of the service.
+async fn instance(
+    name_server: &str,
+    pool: &SqlitePool,
+    faults: &Faults,
+) -> Result<Transactional<Sqlite>, Box<dyn Error>> {
+    let outbox = Outbox::builder(pool.clone()).faults(faults.clone()).build();
+    Ok(Transactional::builder(outbox, name_server).group(GROUP).connect().await?)
 }
 
 impl Orders {
-    pub(crate) async fn open(path: &Path) -> sqlx::Result<Self> {
-        let pool = open(path).await?;
-        sqlx::query("CREATE TABLE orders (id INTEGER PRIMARY KEY, state TEXT NOT NULL)").execute(&pool).await?;
-        Ok(Self { pool })
+    pub(crate) async fn open(name_server: &str, path: &Path) -> Result<Self, Box<dyn Error>> {
+        let pool = database(path).await?;
+        sqlx::query("CREATE TABLE orders (id INTEGER PRIMARY KEY, member INTEGER, quantity INTEGER, amount INTEGER)")
+            .execute(&pool)
+            .await?;
+        let faults = Faults::default();
+        let transactional = instance(name_server, &pool, &faults).await?;
+        transactional.watch(TOPIC).await?; // so that it is asked about what other instances left
+        let schedule = Schedule::exponential(Duration::from_millis(200), Duration::from_secs(2));
+        let relay =
+            transactional.relay().schedule(schedule).send_limit(Duration::from_secs(4)).lease(Duration::from_secs(5));
+        let name_server = name_server.to_owned();
+        Ok(Self { name_server, pool, faults, relay: relay.start(), transactional })
     }
 
-    /// The local transaction: the order is recorded, paid or declined, once.
-    pub(crate) async fn record(&self, order: u32, paid: bool) -> sqlx::Result<()> {
+    /// Places an order under its fate. Instances that are to die cannot be born while the broker is away: they wait.
+    pub(crate) async fn place(&self, order: u32, fate: Fate, deadline: Instant) -> Result<(), Box<dyn Error>> {
+        match fate {
+            Fate::Paid => return self.pay(&self.transactional, order, true).await,
+            Fate::Declined => return self.pay(&self.transactional, order, false).await,
+            Fate::DiesWhileTelling => {
+                self.faults.crash_at(Point::HalfCommitted);
+                return self.pay(&self.transactional, order, true).await;
+            }
+            Fate::DiesBeforeCommit | Fate::DiesAfterCommit => {}
+        }
+        let faults = Faults::default();
+        let mortal = loop {
+            match instance(&self.name_server, &self.pool, &faults).await {
+                Ok(mortal) => break mortal,
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        };
+        if fate == Fate::DiesBeforeCommit {
+            faults.crash_at(Point::PublishWritten);
+            if let Err(death) = self.pay(&mortal, order, true).await {
+                tracing::info!(order, %death);
+            }
+        } else {
+            self.pay(&mortal, order, true).await?;
+        }
+        mortal.shutdown().await;
+        Ok(())
+    }
+
+    /// The business: the order and the message about it are one transaction.
+    async fn pay(&self, instance: &Transactional<Sqlite>, order: u32, is_accepted: bool) -> Result<(), Box<dyn Error>> {
+        let (member, quantity) = (order % 7, 1 + order % 3);
+        let amount = 100 * quantity;
         let mut transaction = self.pool.begin().await?;
-        sqlx::query("INSERT OR IGNORE INTO orders (id, state) VALUES (?, ?)")
+        sqlx::query("INSERT INTO orders (id, member, quantity, amount) VALUES (?, ?, ?, ?)")
             .bind(order)
-            .bind(if paid { "paid" } else { "declined" })
+            .bind(member)
+            .bind(quantity)
+            .bind(amount)
             .execute(&mut *transaction)
             .await?;
-        transaction.commit().await
+        let content = json!({"order": order, "member": member, "quantity": quantity, "amount": amount}).to_string();
+        let message = Outgoing::new(TOPIC, format!("order-{order}/paid"), content);
+        instance.publish(&mut transaction, &message).await?;
+        if is_accepted {
+            transaction.commit().await?;
+            instance.wake();
+        } else {
+            transaction.rollback().await?;
+        }
+        Ok(())
     }
 
-    pub(crate) async fn state(&self, order: u32) -> sqlx::Result<State> {
-        let row = sqlx::query("SELECT state FROM orders WHERE id = ?").bind(order).fetch_optional(&self.pool).await?;
-        let state: Option<String> = row.map(|row| row.try_get(0)).transpose()?;
-        Ok(match state.as_deref() {
-            Some("paid") => State::Paid,
-            Some(_) => State::Declined,
-            None => State::Absent,
-        })
+    /// Quantity and amount of an order, if it is paid.
+    pub(crate) async fn find(&self, order: u32) -> sqlx::Result<Option<(i64, i64)>> {
+        let find = sqlx::query_as("SELECT quantity, amount FROM orders WHERE id = ?").bind(order);
+        find.fetch_optional(&self.pool).await
+    }
+
+    /// How many half messages are in each state.
+    pub(crate) async fn halves(&self) -> sqlx::Result<Vec<(String, i64)>> {
+        let count = sqlx::query_as("SELECT state, COUNT(*) FROM msg_half GROUP BY state ORDER BY state");
+        count.fetch_all(&self.pool).await
+    }
+
+    /// Messages that are not sent yet, or will not be.
+    pub(crate) async fn unsent(&self) -> Result<u64, tenonmq_outbox::Error> {
+        let backlog = self.transactional.outbox().backlog().await?;
+        Ok(backlog.pending + backlog.exhausted)
+    }
+
+    pub(crate) async fn shutdown(self) {
+        self.relay.shutdown().await;
+        self.transactional.shutdown().await;
     }
 }
