@@ -114,8 +114,13 @@ impl<D: Dialect, E: Effects<D>> Retrier<D, E> {
     async fn claim(&self) -> Result<Option<i64>, Error> {
         let shared = &*self.inbox.0;
         let now_ms = shared.clock.now_ms();
-        let mut transaction = begin(&shared.pool).await?;
         let group = [Value::from(shared.group.as_str())];
+        // most looks find nothing: they take no lock
+        let next_ms = shared.table.next_due_ms(&mut *shared.pool.acquire().await?, &group).await?;
+        if next_ms.is_none_or(|next_ms| next_ms > now_ms) {
+            return Ok(None);
+        }
+        let mut transaction = begin(&shared.pool).await?;
         let due = shared.table.due(&mut transaction, &group, now_ms, 1).await?;
         let Some(row) = due.into_iter().next().and_then(|mut row| row.int("id").ok()) else {
             transaction.rollback().await?;

@@ -49,6 +49,11 @@ impl<D: Dialect> Outbox<D> {
     pub(crate) async fn claim(&self, claims: Claims<'_>) -> Result<Vec<Claimed>, Error> {
         let shared = &*self.0;
         let now_ms = shared.clock.now_ms();
+        // most looks find nothing: they take no lock
+        let next_ms = shared.table.next_due_ms(&mut *shared.pool.acquire().await?, &[]).await?;
+        if next_ms.is_none_or(|next_ms| next_ms > now_ms) {
+            return Ok(Vec::new());
+        }
         let mut transaction = begin(&shared.pool).await?;
         let due = shared.table.due(&mut transaction, &[], now_ms, claims.rows).await?;
         if due.is_empty() {

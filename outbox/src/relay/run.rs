@@ -17,6 +17,9 @@ const FIRST_LOOK_MS: i64 = 1;
 /// Pause after the database failed.
 const AFTER_TROUBLE: Duration = Duration::from_secs(1);
 
+/// How often a relay that shall end tries to write down what it knows.
+const LAST_TRIES: u32 = 3;
+
 /// A relay at work. Dropping it ends it as a crash would; what it had claimed is sent when the leases have ended.
 #[derive(Debug)]
 pub struct RunningRelay {
@@ -84,9 +87,14 @@ struct Work<D: Dialect, P> {
 
 impl<D: Dialect, P: Publisher> Work<D, P> {
     async fn run(mut self, mut stopped: watch::Receiver<bool>) {
-        let mut next_amend_ms = 0;
+        let (mut next_amend_ms, mut last_tries) = (0, LAST_TRIES);
         loop {
             if let Err(error) = self.settle().await {
+                if *stopped.borrow() && last_tries == 0 {
+                    warn!(%error, "what was sent cannot be written down, and is sent again when its lease has ended");
+                    return;
+                }
+                last_tries -= u32::from(*stopped.borrow());
                 warn!(%error, "what was sent cannot be written down; once more in a while");
                 tokio::time::sleep(AFTER_TROUBLE).await;
                 continue;

@@ -13,7 +13,7 @@ use tenonmq_outbox::{
     Dialect, Effects, Inbox, InboxBuilder, Incoming, ManualClock, Outbox, OutboxBuilder, Outgoing, PublishError,
     Publisher, Relay, Schedule, Schema, Table, fault::Faults,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// When the tests begin: any time will do.
 pub const START_MS: i64 = 1_700_000_000_000;
@@ -184,6 +184,7 @@ impl<D: TestDatabase> Effects<D> for NoteDown {
 pub struct FakeBroker {
     told: Arc<Mutex<Told>>,
     stored: watch::Sender<Vec<Outgoing>>,
+    healed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -194,7 +195,7 @@ struct Told {
 
 impl Default for FakeBroker {
     fn default() -> Self {
-        Self { told: Arc::default(), stored: watch::Sender::new(Vec::new()) }
+        Self { told: Arc::default(), stored: watch::Sender::new(Vec::new()), healed: Arc::default() }
     }
 }
 
@@ -230,15 +231,19 @@ impl FakeBroker {
 
     pub fn heal(&self) {
         *self.told.lock() = Told::default();
+        self.healed.notify_waiters();
     }
 }
 
 impl Publisher for FakeBroker {
     async fn publish(&self, message: &Outgoing) -> Result<String, PublishError> {
         let id = message.business_id();
-        let hangs = self.told.lock().hanging.contains(id);
-        if hangs {
-            std::future::pending::<()>().await;
+        loop {
+            let healed = self.healed.notified();
+            if !self.told.lock().hanging.contains(id) {
+                break;
+            }
+            healed.await;
         }
         if let Some(error) = self.told.lock().failures.get(id) {
             return Err(error.clone());

@@ -62,9 +62,11 @@ impl HalfBroker {
         visible.map(|half| half.business_id.clone()).collect()
     }
 
-    /// Business ids of ordinary messages.
+    /// Business ids of ordinary messages, sorted: a relay sends side by side.
     pub fn ordinary(&self) -> Vec<String> {
-        self.0.lock().ordinary.clone()
+        let mut ids = self.0.lock().ordinary.clone();
+        ids.sort();
+        ids
     }
 
     /// Half messages with that fate.

@@ -72,6 +72,7 @@ macro_rules! whole_suite {
                 an_order_key_is_kept_by_relays_side_by_side,
                 a_commit_is_noticed_at_once_though_nobody_calls,
                 a_send_that_hangs_holds_no_other_up,
+                a_database_that_goes_away_costs_time_and_nothing_else,
                 rows_that_were_written_under_a_wrong_clock_do_not_wait_for_it,
             }
             inbox {

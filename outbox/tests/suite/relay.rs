@@ -200,6 +200,32 @@ pub async fn a_send_that_hangs_holds_no_other_up<D: TestDatabase>(bench: &Bench<
     drop(relay);
 }
 
+/// It is away while the relay has messages in hand, and comes back.
+pub async fn a_database_that_goes_away_costs_time_and_nothing_else<D: TestDatabase>(bench: &Bench<D>) {
+    let outbox = bench.outbox_builder().clock(SystemClock).build();
+    let (table, away) = (bench.published(), format!("{}_away", bench.published()));
+    let relay = outbox.relay(bench.broker.clone()).start();
+    bench.broker.hang("in-hand");
+    for id in ["in-hand", "a"] {
+        bench.publish(&event(id)).await;
+        outbox.wake();
+    }
+    bench.broker.has(1).await;
+    bench.run(format!("ALTER TABLE {table} RENAME TO {away}")).await;
+    bench.broker.heal();
+    bench.broker.has(2).await;
+    bench.run(format!("ALTER TABLE {away} RENAME TO {table}")).await;
+    bench.publish(&event("b")).await;
+    outbox.wake();
+    bench.broker.has(3).await;
+    relay.shutdown().await;
+    for id in ["in-hand", "a", "b"] {
+        let row = outbox.find("paid", id).await.unwrap().unwrap();
+        assert_eq!(row.status, Status::Done, "{id}");
+    }
+    assert_eq!(bench.broker.ids().len(), 3);
+}
+
 pub async fn rows_that_were_written_under_a_wrong_clock_do_not_wait_for_it<D: TestDatabase>(bench: &Bench<D>) {
     const TEN_YEARS_MS: i64 = 10 * 365 * 24 * 3_600_000;
     bench.clock.step(TEN_YEARS_MS);
