@@ -50,6 +50,20 @@ pub enum Point {
     HalfVoidWritten,
     /// Half messages: that is committed; the check is not answered.
     HalfVoid,
+    /// Notification: the task is written; the caller's transaction is not committed.
+    NotificationWritten,
+    /// Notification: tasks are leased; the lease is not committed.
+    NotificationClaimWritten,
+    /// Notification: the lease is committed; nobody is called.
+    NotificationClaimed,
+    /// Notification: the endpoint has answered; the task does not know.
+    NotificationAnswered,
+    /// Notification: the outcome is written; it is not committed.
+    NotificationOutcomeWritten,
+    /// Notification: the outcome is committed.
+    NotificationOutcomeKept,
+    /// Notification: a decision of people is written; it is not committed.
+    NotificationDecisionWritten,
 }
 
 impl Point {
@@ -92,6 +106,13 @@ impl Point {
         Self::HalfTakenOver,
         Self::HalfVoidWritten,
         Self::HalfVoid,
+        Self::NotificationWritten,
+        Self::NotificationClaimWritten,
+        Self::NotificationClaimed,
+        Self::NotificationAnswered,
+        Self::NotificationOutcomeWritten,
+        Self::NotificationOutcomeKept,
+        Self::NotificationDecisionWritten,
     ];
 }
 

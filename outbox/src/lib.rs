@@ -5,6 +5,7 @@
 //! | send a message if and only if a database transaction commits | [`Outbox`], [`Relay`] |
 //! | the same, visible at the commit, with the broker's check answered from the database | [`Transactional`] |
 //! | let a received message take effect once, however often it comes | [`Inbox`] |
+//! | deliver an event to an HTTP endpoint until it answers 200 | `notification` (feature of that name) |
 //! | create the tables, or see their SQL | [`Schema`] |
 //! | say when what failed is tried again | [`Schedule`] |
 //! | test what a crash does to your service | [`fault`], [`ManualClock`] |
@@ -39,6 +40,8 @@ mod error;
 pub mod fault;
 mod inbox;
 mod message;
+#[cfg(feature = "notification")]
+pub mod notification;
 mod outbox;
 mod relay;
 pub mod schedule;

@@ -8,7 +8,7 @@ use tenonmq_client::{Message, ReceivedMessage};
 use crate::error::Error;
 
 /// Longest business id, order key or tag, in bytes: what an index of every database takes.
-const LONGEST_KEY: usize = 255;
+pub(crate) const LONGEST_KEY: usize = 255;
 /// Bytes of headers; the wire's limit for all properties is 32767, and the protocol needs some itself.
 const MOST_HEADERS: usize = 30_000;
 
@@ -219,7 +219,7 @@ impl From<&ReceivedMessage> for Incoming {
 }
 
 /// What databases would store cut off or equal to something else.
-fn key_fault(what: &str, key: &str) -> Option<String> {
+pub(crate) fn key_fault(what: &str, key: &str) -> Option<String> {
     if key.is_empty() {
         Some(format!("the {what} is empty"))
     } else if key.len() > LONGEST_KEY {

@@ -86,7 +86,7 @@ impl<D: Dialect> Outbox<D> {
 
     fn new(builder: OutboxBuilder<D>) -> Self {
         let OutboxBuilder { pool, schema, clock, faults, largest, notify } = builder;
-        let columns = "order_key, LENGTH(content)";
+        let columns = "order_key, LENGTH(content) + 0 * id"; // PostgreSQL's length is no BIGINT, this sum is
         Self(Arc::new(Shared {
             pool,
             table: WorkTable::new(&schema, Table::Published, "business_id", columns, ""),

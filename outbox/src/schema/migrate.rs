@@ -19,6 +19,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "0001_outbox", template: include_str!("../../migrations/0001_outbox.sql") },
     Migration { name: "0002_inbox", template: include_str!("../../migrations/0002_inbox.sql") },
     Migration { name: "0003_half", template: include_str!("../../migrations/0003_half.sql") },
+    Migration { name: "0004_notification", template: include_str!("../../migrations/0004_notification.sql") },
 ];
 
 const REMEMBER: &str = "CREATE TABLE IF NOT EXISTS {migrations} (name {name} NOT NULL PRIMARY KEY)";

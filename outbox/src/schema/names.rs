@@ -23,11 +23,23 @@ pub enum Table {
     Half,
     /// `msg_migrations`: which migrations have run.
     Migrations,
+    /// `msg_notification`: whom to notify of what.
+    Notification,
+    /// `msg_notification_log`: every try of it, and every decision about it.
+    NotificationLog,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Published, Self::Archive, Self::Received, Self::Half, Self::Migrations];
+    pub const ALL: [Self; 7] = [
+        Self::Published,
+        Self::Archive,
+        Self::Received,
+        Self::Half,
+        Self::Migrations,
+        Self::Notification,
+        Self::NotificationLog,
+    ];
 
     /// What stands for it in a statement.
     fn token(self) -> &'static str {
@@ -37,6 +49,8 @@ impl Table {
             Self::Received => "received",
             Self::Half => "half",
             Self::Migrations => "migrations",
+            Self::Notification => "notification",
+            Self::NotificationLog => "notification_log",
         }
     }
 
@@ -47,6 +61,8 @@ impl Table {
             Self::Received => "msg_received",
             Self::Half => "msg_half",
             Self::Migrations => "msg_migrations",
+            Self::Notification => "msg_notification",
+            Self::NotificationLog => "msg_notification_log",
         }
     }
 }

@@ -79,7 +79,7 @@ impl<D: TestDatabase> Bench<D> {
     /// Waits until the transactions of whatever died are undone: that happens beside the test, and claims pass over rows
     /// that are still locked.
     pub async fn bury(&self) {
-        for table in [self.published(), self.received()] {
+        for table in [self.published(), self.received(), self.notifications()] {
             self.run(format!("UPDATE {table} SET attempts = attempts")).await;
         }
     }
@@ -90,6 +90,10 @@ impl<D: TestDatabase> Bench<D> {
 
     pub fn received(&self) -> String {
         self.schema.name(Table::Received)
+    }
+
+    pub fn notifications(&self) -> String {
+        self.schema.name(Table::Notification)
     }
 
     pub fn outbox_builder(&self) -> OutboxBuilder<D> {

@@ -1,0 +1,162 @@
+//! What is known of a target: how many calls it has at this moment, and whether it is left alone.
+//!
+//! ```text
+//!                 n failures in a row                    pause over
+//! closed (calls up to the limit) ────► open (no calls) ────────────► one call to see
+//!    ▲                                     ▲                            │    │
+//!    │                                     └──────── fails: pause doubled    │
+//!    └───────────────────────────────────────────────────────────── answers ─┘
+//! ```
+//!
+//! Decides and does no I/O; time is told.
+
+use std::time::Duration;
+
+use crate::clock::millis;
+
+/// When a target is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CircuitSettings {
+    /// Failures in a row that open it. At least 1.
+    pub failures: u32,
+    /// How long it is left alone the first time.
+    pub first_pause: Duration,
+    /// The pause is doubled up to this.
+    pub longest_pause: Duration,
+}
+
+impl Default for CircuitSettings {
+    /// 5 failures; 30 s, at most 10 min.
+    fn default() -> Self {
+        Self { failures: 5, first_pause: Duration::from_secs(30), longest_pause: Duration::from_secs(600) }
+    }
+}
+
+/// One target's state.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TargetState {
+    in_flight: u32,
+    failures_in_row: u32,
+    open: Option<Open>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    until_ms: i64,
+    pause_ms: i64,
+}
+
+impl TargetState {
+    /// How many calls more may be made now.
+    pub(super) fn room(&self, limit: u32, now_ms: i64) -> u32 {
+        match self.open {
+            None => limit.saturating_sub(self.in_flight),
+            Some(open) => u32::from(now_ms >= open.until_ms && self.in_flight == 0),
+        }
+    }
+
+    /// A call is made. Each is followed by one [`ended`](Self::ended).
+    pub(super) fn began(&mut self) {
+        self.in_flight += 1;
+    }
+
+    pub(super) fn ended(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// It answered, whatever it said.
+    pub(super) fn answered(&mut self) {
+        self.failures_in_row = 0;
+        self.open = None;
+    }
+
+    /// It did not answer, or said that it is unwell. True when this opened the circuit.
+    pub(super) fn failed(&mut self, settings: &CircuitSettings, now_ms: i64) -> bool {
+        self.failures_in_row = self.failures_in_row.saturating_add(1);
+        let pause_ms = match self.open {
+            // called before it was opened: nothing new
+            Some(open) if now_ms < open.until_ms => return false,
+            Some(open) => open.pause_ms.saturating_mul(2).min(millis(settings.longest_pause)),
+            None if self.failures_in_row < settings.failures.max(1) => return false,
+            None => millis(settings.first_pause),
+        };
+        let was_closed = self.open.is_none();
+        self.open = Some(Open { until_ms: now_ms.saturating_add(pause_ms), pause_ms });
+        was_closed
+    }
+
+    /// Until when it is left alone.
+    pub(super) fn open_until_ms(&self) -> Option<i64> {
+        self.open.map(|open| open.until_ms)
+    }
+
+    /// Whether nothing is known that a new one would not know.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.failures_in_row == 0 && self.open.is_none()
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: CircuitSettings =
+        CircuitSettings { failures: 3, first_pause: Duration::from_secs(1), longest_pause: Duration::from_secs(3) };
+
+    fn call(state: &mut TargetState, now_ms: i64, is_well: bool) {
+        state.began();
+        state.ended();
+        if is_well {
+            state.answered();
+        } else {
+            state.failed(&SETTINGS, now_ms);
+        }
+    }
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_and_closes_after_a_probe_that_answers() {
+        let mut state = TargetState::default();
+        for is_well in [false, false, true, false, false] {
+            call(&mut state, 0, is_well);
+        }
+        assert_eq!(state.room(4, 0), 4, "two in a row are not three");
+        call(&mut state, 0, false);
+        assert_eq!((state.room(4, 999), state.room(4, 1_000)), (0, 1));
+        state.began();
+        assert_eq!(state.room(4, 1_000), 0, "one call to see, no more");
+        state.ended();
+        state.answered();
+        assert_eq!((state.room(4, 1_000), state.is_idle()), (4, true));
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let mut state = TargetState::default();
+        let mut now_ms = 0;
+        let mut pauses = Vec::new();
+        for _ in 0..2 {
+            call(&mut state, now_ms, false);
+        }
+        for _ in 0..4 {
+            call(&mut state, now_ms, false);
+            pauses.push(state.open_until_ms().unwrap() - now_ms);
+            now_ms = state.open_until_ms().unwrap();
+        }
+        assert_eq!(pauses, [1_000, 2_000, 3_000, 3_000]);
+    }
+
+    #[test]
+    fn failures_of_calls_made_before_it_opened_do_not_prolong_the_pause() {
+        let mut state = TargetState::default();
+        (0..5).for_each(|_| state.began());
+        (0..5).for_each(|_| {
+            state.ended();
+            state.failed(&SETTINGS, 10);
+        });
+        assert_eq!(state.open_until_ms(), Some(1_010));
+    }
+}

@@ -1,0 +1,177 @@
+//! The courier as a task.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+use tracing::{debug, warn};
+
+use super::{Courier, outcome::Ended};
+use crate::{clock::millis, database::Dialect, error::Error};
+
+/// First pause after a task was written whose transaction has not committed yet; doubled up to the period.
+const FIRST_LOOK_MS: i64 = 1;
+/// Pause after the database failed.
+const AFTER_TROUBLE: Duration = Duration::from_secs(1);
+
+/// A courier at work. Dropping it ends it as a crash would; what it had claimed is tried when the leases have ended.
+#[derive(Debug)]
+pub struct RunningCourier {
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl RunningCourier {
+    /// Claims no more, waits for the calls that are made, writes down what became of them, and ends.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        if let Some(task) = self.task.take() {
+            let _ = task.await; // it has ended, whatever way
+        }
+    }
+}
+
+impl Drop for RunningCourier {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl<D: Dialect> Courier<D> {
+    /// Starts delivering, in a task of its own.
+    pub fn start(self) -> RunningCourier {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            let mut listening = JoinSet::new(); // ends with this task, whatever way
+            listening.spawn(self.listen());
+            Work { calls: JoinSet::new(), unsettled: Vec::new(), look_ms: 0, courier: self }.run(stopped).await;
+        });
+        RunningCourier { stop, task: Some(task) }
+    }
+
+    /// Passes on what the database tells; while it tells nothing, the period is the net.
+    fn listen(&self) -> impl Future<Output = ()> + Send + 'static {
+        let shared = Arc::clone(&self.notifier.0);
+        async move {
+            loop {
+                if let Err(error) = D::listen(&shared.pool, &shared.channel, &shared.wake).await {
+                    debug!(%error, "the database tells nothing of new notifications at this moment");
+                }
+                tokio::time::sleep(AFTER_TROUBLE).await;
+            }
+        }
+    }
+}
+
+/// A courier's state while it runs.
+struct Work<D: Dialect> {
+    courier: Courier<D>,
+    calls: JoinSet<Result<Ended, Error>>,
+    /// What is known and not yet written.
+    unsettled: Vec<Ended>,
+    /// The pause before the next look, while a commit is expected.
+    look_ms: i64,
+}
+
+impl<D: Dialect> Work<D> {
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        let clock = Arc::clone(&self.courier.notifier.0.clock);
+        let wake = self.courier.notifier.0.wake.clone();
+        let mut next_amend_ms = 0;
+        loop {
+            if let Err(error) = self.courier.settle(&mut self.unsettled).await {
+                warn!(%error, "what was delivered cannot be written down; once more in a while");
+                tokio::time::sleep(AFTER_TROUBLE).await;
+                continue;
+            }
+            self.unsettled.clear();
+            if *stopped.borrow() {
+                if self.calls.is_empty() {
+                    return;
+                }
+                self.collect().await;
+                continue;
+            }
+            self.amend_clock(&mut next_amend_ms).await;
+            let next_ms = match self.claim().await {
+                Ok(due_ms) => self.next_look(due_ms),
+                Err(error) => {
+                    warn!(%error, "no notification can be claimed; once more in a while");
+                    clock.now_ms().saturating_add(millis(AFTER_TROUBLE))
+                }
+            };
+            tokio::select! {
+                () = clock.wait_until(next_ms) => {}
+                () = wake.called() => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+                () = self.collect(), if !self.calls.is_empty() => {}
+            }
+        }
+    }
+
+    /// Claims what there is room for, and begins to deliver it. Returns when something else is due.
+    async fn claim(&mut self) -> Result<i64, Error> {
+        let room = self.courier.settings.in_flight.saturating_sub(u32::try_from(self.calls.len()).unwrap_or(u32::MAX));
+        if room == 0 {
+            return Ok(i64::MAX); // a call that ends makes room
+        }
+        let look = self.courier.look(room).await?;
+        for one in look.claimed {
+            self.calls.spawn(self.courier.deliver(one));
+        }
+        Ok(look.next_ms)
+    }
+
+    /// Waits for a call to end, and takes all that have.
+    async fn collect(&mut self) {
+        let mut call = self.calls.join_next().await;
+        while let Some(ended) = call {
+            match ended {
+                Ok(Ok(ended)) => self.unsettled.push(ended),
+                Ok(Err(error)) => debug!(%error, "a call ended"),
+                Err(error) => warn!(%error, "a call broke off"),
+            }
+            call = self.calls.try_join_next();
+        }
+    }
+
+    /// When to look next: when something is due, soon when a commit is expected, and at the period.
+    fn next_look(&mut self, due_ms: i64) -> i64 {
+        let shared = &self.courier.notifier.0;
+        let period_ms = millis(self.courier.settings.period);
+        if shared.wake.take() {
+            self.look_ms = FIRST_LOOK_MS;
+        }
+        let now_ms = shared.clock.now_ms();
+        if self.look_ms > 0 && self.look_ms < period_ms {
+            let next_ms = now_ms.saturating_add(self.look_ms);
+            self.look_ms = self.look_ms.saturating_mul(2);
+            return next_ms.min(due_ms.max(now_ms.saturating_add(1)));
+        }
+        self.look_ms = 0;
+        due_ms.clamp(now_ms.saturating_add(1), now_ms.saturating_add(period_ms))
+    }
+
+    /// Once a minute: tasks that were written under a wrong clock.
+    async fn amend_clock(&self, next_ms: &mut i64) {
+        const EACH_MS: i64 = 60_000;
+        let shared = &self.courier.notifier.0;
+        let now_ms = shared.clock.now_ms();
+        let Some(horizon) = self.courier.settings.horizon() else { return };
+        if now_ms < *next_ms && *next_ms - now_ms <= EACH_MS {
+            return;
+        }
+        *next_ms = now_ms.saturating_add(EACH_MS);
+        match self.courier.notifier.amend_clock(millis(horizon).saturating_add(EACH_MS)).await {
+            Ok(0) => {}
+            Ok(rows) => {
+                warn!(rows, "notifications were to wait longer than any does: the clock was set; they are due now")
+            }
+            Err(error) => debug!(%error, "tasks written under a wrong clock cannot be looked for"),
+        }
+    }
+}
