@@ -413,6 +413,24 @@ impl Store {
         self.parts().queues.traffic()
     }
 
+    /// Indexes the keys of what is not indexed yet, so that [`query_by_key`](Self::query_by_key) finds all that is in the
+    /// log. False if that is more than `max_bytes`, or if it fails. Nothing to do where keys are not indexed at all.
+    pub fn index_now(&self, max_bytes: u64) -> bool {
+        let parts = self.parts();
+        if !self.config().index_enabled {
+            return true;
+        }
+        let behind = parts.log.watermarks().appended.saturating_sub(parts.indexer.indexed());
+        if behind > max_bytes {
+            return false;
+        }
+        let indexed = parts.indexer.catch_up();
+        if let Err(error) = &indexed {
+            tracing::error!(%error, cause = %error.source, "keys are not indexed for now");
+        }
+        indexed.is_ok()
+    }
+
     /// Topics that have queues, with their queue ids.
     pub fn topics_with_queues(&self) -> Vec<(String, Vec<i32>)> {
         self.parts().queues.topics()

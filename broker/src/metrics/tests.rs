@@ -194,6 +194,9 @@ async fn every_line_of_the_page_is_a_comment_or_a_row_and_no_row_comes_twice() {
 async fn checks_and_their_answers_are_counted_with_repeats_and_contradictions() {
     let broker = TestBroker::with(&[("transactionTimeOut", "6000"), ("transactionCheckMax", "2")]);
     broker.topic("orders", 1);
+    let unasked = half(&broker, "FD0000").await;
+    assert_eq!(end(&broker, unasked, Said::Unknown, false).await, 0, "its sender does not know yet: no answer");
+    assert_eq!(end(&broker, unasked, Said::Rollback, false).await, 0);
     let (asked, never_asked) = (half(&broker, "FD0001").await, half(&broker, "FD0002").await);
     broker.advance(Duration::from_secs(7));
     let check = || while broker.core.transactions.check(&*broker.core) == crate::transaction::state::Next::Now {};

@@ -84,6 +84,9 @@ pub enum EndRefused {
     /// Its log file is to go, and the log takes no copy of it now. It stays undecided.
     #[error("the half message is being carried forward and the log takes no records now, see the disk of the broker")]
     Moving,
+    /// Whether another half message of the same key was published cannot be told yet. The message stays undecided.
+    #[error("keys are being indexed: the transaction is asked about again")]
+    IndexBehind,
     /// The log takes no records now. The message stays undecided.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -107,6 +110,7 @@ impl EndRefused {
             | Self::WrongHalfOffset
             | Self::WrongLogOffset
             | Self::NotHalf
+            | Self::IndexBehind
             | Self::Append(_) => ResponseCode::SYSTEM_ERROR,
         }
     }
@@ -128,10 +132,10 @@ impl Transactions {
         };
         let half = HalfRecord::parse(&bytes).ok_or(EndRefused::NotFound)?;
         self.admit(end, &half)?;
-        let outcome = match self.end_resent(host, end, &half) {
-            Ok(None) => self.decide(host, end.verdict, &half),
-            Ok(Some(ended)) => Ok(ended),
-            Err(refused) => Err(refused),
+        let outcome = if end.from_check && end.verdict == Verdict::Committed {
+            self.commit_answered(host, end, &half)
+        } else {
+            self.decide(host, end.verdict, &half)
         };
         self.leave_trail(end, &half, &outcome);
         outcome
@@ -162,8 +166,9 @@ impl Transactions {
         }
     }
 
-    /// A producer answered that it does not know yet: nothing is done, but an open question is answered.
-    pub fn unknown(&self, half_offset: i64, log_offset: i64) {
+    /// A producer says that it does not know yet: nothing is done, but an open question is answered. `from_check`: it was
+    /// asked; a sender says so unasked as well.
+    pub fn unknown(&self, half_offset: i64, log_offset: i64, from_check: bool) {
         let bytes = std::cell::OnceCell::new();
         let place = self.state.lock().place_of(half_offset);
         let wake = self.state.lock().unknown(half_offset, || {
@@ -171,8 +176,10 @@ impl Transactions {
             HalfRecord::parse(record.as_deref()?)?.unique_key
         });
         self.wake_checker(wake);
-        self.tally.answered(Said::Unknown);
-        self.trail.answered(place, self.now_ms(), Said::Unknown);
+        if from_check {
+            self.tally.answered(Said::Unknown);
+            self.trail.answered(place, self.now_ms(), Said::Unknown);
+        }
     }
 
     /// Whether the verdict fits the record that it names.
@@ -223,7 +230,10 @@ impl Transactions {
             Verdict::Committed => self.write_commit(host, &claim, half),
             Verdict::RolledBack | Verdict::Parked => self.write_op(host, &claim),
         };
-        self.conclude(claim, half, written)
+        let (verdict, stored_at) = (claim.verdict, claim.stored_at());
+        let ended = self.conclude(claim, half, written)?;
+        self.tally.decided(half.real_topic, verdict, self.now_ms().saturating_sub(stored_at));
+        Ok(ended)
     }
 
     /// Settles the claim when its records are `written`, or gives it back.
@@ -235,8 +245,6 @@ impl Transactions {
     ) -> Result<Ended, EndRefused> {
         match written {
             Ok(()) => {
-                let took_ms = self.now_ms().saturating_sub(claim.stored_at());
-                self.tally.decided(half.real_topic, claim.verdict, took_ms);
                 let wake = self.state.lock().settle(&claim, half.unique_key);
                 self.wake_checker(wake);
                 Ok(Ended::Decided)

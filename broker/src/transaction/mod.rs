@@ -145,6 +145,8 @@ pub struct Transactions {
     audit: AuditLog,
     trail: Trail,
     tally: Tally,
+    /// Held while a commit that answers a check is carried out.
+    answering: Mutex<()>,
     /// Held while a message is taken up again, so that two requests do not both do it.
     resuming: Mutex<()>,
     /// Held while a message moves; taken before the state.
@@ -183,6 +185,7 @@ impl Transactions {
             audit,
             trail: Trail::default(),
             tally,
+            answering: Mutex::default(),
             resuming: Mutex::new(()),
             carrier,
             saver,

@@ -3,7 +3,8 @@
 //! A client whose send got no answer sends the message again, under the same `UNIQ_KEY`, and from then on knows only the
 //! second half message. The first is left to the checks, where the listener, which goes by the key, says commit once
 //! more. So a commit that answers a check is not published when the other half message has been: the decision of one key
-//! is carried out once.
+//! is carried out once. Such answers are carried out one after the other, each with an index that knows all that was
+//! published before it: both half messages are often answered at the same moment.
 //!
 //! What tells a resend from an application that sends one message object twice on purpose: it comes soon, from the same
 //! group, with the same body. A verdict that comes unasked is always carried out, and so is one of an operator. The
@@ -11,7 +12,7 @@
 //! is published.
 
 use super::{
-    End, EndRefused, Ended, Host, Transactions, Verdict,
+    End, EndRefused, Ended, Host, Transactions,
     carried::Carried,
     records::{HALF_TOPIC, HalfRecord},
     state::Decision,
@@ -22,17 +23,31 @@ use super::{
 const RESEND_WINDOW_MS: i64 = 60_000;
 /// Messages of one key that are looked at.
 const LOOK_AT: usize = 8;
+/// Bytes of the log that one answer has indexed; when more are missing, after a start for example, nothing is decided.
+const INDEX_AT_ONCE: u64 = 64 << 20;
 
 impl Transactions {
-    /// Ends `half` without publishing it when the half message that stands for the same send is published. `None` when
-    /// there is no such message, or `half` is decided.
-    pub(super) fn end_resent(
+    /// Carries out an answer to a check that says commit.
+    pub(super) fn commit_answered(
         &self,
         host: &dyn Host,
         end: &End<'_>,
         half: &HalfRecord<'_>,
-    ) -> Result<Option<Ended>, EndRefused> {
-        if !end.from_check || end.verdict != Verdict::Committed || !self.is_resend_published(half) {
+    ) -> Result<Ended, EndRefused> {
+        let _one_at_a_time = self.answering.lock();
+        if !self.store.index_now(INDEX_AT_ONCE) {
+            return Err(EndRefused::IndexBehind);
+        }
+        match self.end_resent(host, end, half)? {
+            Some(ended) => Ok(ended),
+            None => self.decide(host, end.verdict, half),
+        }
+    }
+
+    /// Ends `half` without publishing it when the half message that stands for the same send is published. `None` when
+    /// there is no such message, or `half` is decided.
+    fn end_resent(&self, host: &dyn Host, end: &End<'_>, half: &HalfRecord<'_>) -> Result<Option<Ended>, EndRefused> {
+        if !self.is_resend_published(half) {
             return Ok(None);
         }
         let decision = self.state.lock().decide(end.half_offset, end.verdict, || half.unique_key);

@@ -28,7 +28,7 @@ pub(crate) fn end(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> 
         Said::Commit => Verdict::Committed,
         Said::Rollback => Verdict::RolledBack,
         Said::Unknown => {
-            core.transactions.unknown(asked.half_queue_offset, asked.commit_log_offset);
+            core.transactions.unknown(asked.half_queue_offset, asked.commit_log_offset, asked.from_check);
             return Handled::Done;
         }
     };

@@ -177,7 +177,7 @@ fn unresolved_transactions_can_be_listed_with_all_that_matters() {
     bench.half("order-44");
     bench.advance(6 * SECOND);
     bench.check();
-    bench.transactions().unknown(0, 0);
+    bench.transactions().unknown(0, 0, true);
     let list = bench.transactions().unresolved(None, 10);
     assert_eq!(list.len(), 2);
     let first = &list[0];

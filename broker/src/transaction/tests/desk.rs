@@ -252,7 +252,7 @@ async fn each_check_is_shown_with_its_time_who_was_asked_and_the_answer() {
     assert_eq!((shown.checks[0].number, &shown.checks[0].answer), (1, &None));
     assert!(shown.checks[0].whom.contains("till-7"));
     assert_eq!((shown.producers.len(), &*shown.producers[0].client_id), (1, "till-7"));
-    shop.broker.core.transactions.unknown(0, log_offset);
+    shop.broker.core.transactions.unknown(0, log_offset, true);
     assert_eq!(shop.show("0").await.checks[0].answer.as_deref(), Some("unknown"));
     shop.broker.advance(30 * SECOND);
     shop.check();

@@ -1,6 +1,9 @@
 //! Complaints about messages that are checked after their end, published twice, or published against the verdict.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Barrier,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use super::{
     super::{EndRefused, Ended, Verdict::*},
@@ -40,7 +43,7 @@ fn thread_8158_checks_end_with_the_verdict_although_some_were_answered_unknown_a
     bench.advance(6 * SECOND);
     for attempt in 1..=4 {
         assert_eq!(bench.check(), [(0, attempt), (1, attempt)]);
-        bench.transactions().unknown(first.half_offset, first.log_offset);
+        bench.transactions().unknown(first.half_offset, first.log_offset, true);
         bench.advance(30 * SECOND);
     }
     bench.end(first, Committed).unwrap();
@@ -181,7 +184,6 @@ fn thread_9909_a_message_that_its_client_sent_twice_is_published_once() {
         if answers_first.is_some() {
             assert_eq!(bench.answer(twins[one], Committed).unwrap(), Ended::Decided);
         }
-        bench.index();
         let late = if answers_first.is_some() { twins[other] } else { first };
         assert_eq!(bench.answer(late, Committed).unwrap(), Ended::Repeated);
         assert!(is_quiet(&bench));
@@ -193,6 +195,28 @@ fn thread_9909_a_message_that_its_client_sent_twice_is_published_once() {
         }
         assert_eq!(bench.visible(), ["order 42"], "{answers_first:?}");
         assert_eq!(bench.audit()[0]["action"], "drop: sent twice by its client, published once");
+    }
+}
+
+#[test]
+fn thread_9909_a_message_that_was_sent_twice_is_published_once_when_both_are_answered_at_the_same_moment() {
+    for _ in 0..20 {
+        let mut bench = Bench::started();
+        let twins = [bench.half("order 42"), bench.resend("order 42")];
+        bench.advance(6 * SECOND);
+        bench.check();
+        let together = Barrier::new(2);
+        std::thread::scope(|scope| {
+            for twin in twins {
+                let (bench, together) = (&bench, &together);
+                scope.spawn(move || {
+                    together.wait();
+                    bench.answer(twin, Committed).unwrap();
+                });
+            }
+        });
+        assert_eq!(bench.transactions().pending(), 0);
+        assert_eq!(bench.visible(), ["order 42"]);
     }
 }
 
