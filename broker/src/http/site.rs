@@ -22,6 +22,8 @@ pub struct Site {
     making: Mutex<()>,
     /// `/` is the page of metrics too, as at Apache's exporter.
     only_metrics: bool,
+    /// There will be no broker: the program is a name server alone.
+    without_broker: bool,
 }
 
 impl Site {
@@ -33,6 +35,11 @@ impl Site {
     /// The pages at the address of Apache's exporter.
     pub fn exporter() -> Self {
         Self { only_metrics: true, ..Self::default() }
+    }
+
+    /// The pages of a program that is a name server alone.
+    pub fn without_broker(self) -> Self {
+        Self { without_broker: true, ..self }
     }
 
     /// The broker serves from now on.
@@ -66,6 +73,9 @@ impl Site {
     }
 
     async fn metrics(&self) -> Answer {
+        if self.without_broker {
+            return plain(StatusCode::NOT_FOUND, "a name server has no metrics yet\n");
+        }
         let Some(core) = self.core() else { return not_serving() };
         let _one_at_a_time = self.making.lock().await;
         match spawn_blocking(move || metrics::page(&core)).await {
@@ -78,6 +88,9 @@ impl Site {
     }
 
     fn ready(&self) -> Answer {
+        if self.without_broker {
+            return plain(StatusCode::OK, "ready\n");
+        }
         let Some(core) = self.core() else { return not_serving() };
         match core.store.writable() {
             Ok(()) | Err(Unwritable::NotMaster) => plain(StatusCode::OK, "ready\n"),

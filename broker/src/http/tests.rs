@@ -99,6 +99,13 @@ async fn the_program_is_alive_before_the_broker_is_ready_and_after_it_is_gone() 
 }
 
 #[tokio::test]
+async fn a_name_server_alone_is_ready_and_has_no_metrics() {
+    let site = Site::new().without_broker();
+    let ask = async |path: &str| site.answer(&hyper::Method::GET, path).await.status().as_u16();
+    assert_eq!((ask("/health").await, ask("/ready").await, ask("/metrics").await), (200, 200, 404));
+}
+
+#[tokio::test]
 async fn at_the_exporters_address_every_path_of_apaches_has_its_page() {
     let (broker, site) = (TestBroker::new(), Site::exporter());
     site.set_core(&broker.core);

@@ -25,7 +25,8 @@ pub(super) struct Web {
 impl Web {
     /// Serves what is configured and can be; the pages say that there is no broker yet.
     pub(super) async fn start(settings: &Config, addresses: &mut Addresses) -> Self {
-        let mut web = Self { part: Part::new(), site: Arc::new(Site::new()), exporter: Arc::new(Site::exporter()) };
+        let of = |site: Site| Arc::new(if settings.roles.broker { site } else { site.without_broker() });
+        let mut web = Self { part: Part::new(), site: of(Site::new()), exporter: of(Site::exporter()) };
         if let Some(port) = settings.http.port {
             let listener = TcpListener::bind((settings.http.bind, port)).await;
             let site = Arc::clone(&web.site);
@@ -34,6 +35,7 @@ impl Web {
         }
         match settings.metrics.exporter {
             MetricsExporter::None => {}
+            _ if !settings.roles.broker => {} // the port is for the broker that may be beside us
             MetricsExporter::Prometheus => {
                 let (host, port) = (exporter_host(settings), settings.metrics.exporter_port);
                 let listener = listen_at(&host, port).await;
