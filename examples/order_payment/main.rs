@@ -90,7 +90,7 @@ async fn run(args: Args) -> Result<Books, Box<dyn Error>> {
             if order == args.orders / 2 {
                 half_way.notify_one();
             }
-            orders.place(order, Fate::of(order), deadline).await?;
+            orders.place(order, Fate::of(order)).await?;
             sleep(Duration::from_millis(20)).await;
         }
         half_way.notify_one();

@@ -8,7 +8,6 @@ use tenonmq_outbox::{
     Outbox, Outgoing, RunningRelay, Schedule, Transactional,
     fault::{Faults, Point},
 };
-use tokio::time::{Instant, sleep};
 
 use crate::{TOPIC, database, fate::Fate};
 
@@ -49,8 +48,8 @@ impl Orders {
         Ok(Self { name_server, pool, faults, relay: relay.start(), transactional })
     }
 
-    /// Places an order under its fate. Instances that are to die cannot be born while the broker is away: they wait.
-    pub(crate) async fn place(&self, order: u32, fate: Fate, deadline: Instant) -> Result<(), Box<dyn Error>> {
+    /// Places an order under its fate.
+    pub(crate) async fn place(&self, order: u32, fate: Fate) -> Result<(), Box<dyn Error>> {
         match fate {
             Fate::Paid => return self.pay(&self.transactional, order, true).await,
             Fate::Declined => return self.pay(&self.transactional, order, false).await,
@@ -61,13 +60,7 @@ impl Orders {
             Fate::DiesBeforeCommit | Fate::DiesAfterCommit => {}
         }
         let faults = Faults::default();
-        let mortal = loop {
-            match instance(&self.name_server, &self.pool, &faults).await {
-                Ok(mortal) => break mortal,
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => sleep(Duration::from_millis(100)).await,
-            }
-        };
+        let mortal = instance(&self.name_server, &self.pool, &faults).await?;
         if fate == Fate::DiesBeforeCommit {
             faults.crash_at(Point::PublishWritten);
             if let Err(death) = self.pay(&mortal, order, true).await {

@@ -62,7 +62,7 @@ pub use self::{
     relay::{Alert, Pass, PublishError, Publisher, Relay, RunningRelay},
     schedule::Schedule,
     schema::{Schema, Table},
-    transactional::{Answers, HalfPublisher, Halves, Transactional, TransactionalBuilder},
+    transactional::{Answers, HalfPublisher, Halves, Link, Transactional, TransactionalBuilder},
     wake::Wake,
     work::{Backlog, Status, Tried},
 };

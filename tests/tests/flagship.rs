@@ -43,12 +43,15 @@ async fn scene() -> Result<Scene, Box<dyn Error>> {
     Ok(Scene { broker, name_server, pool, topic, consumer, inbox, group, _folder: folder })
 }
 
+/// One more instance of the service.
+async fn instance(name_server: &str, pool: &SqlitePool, group: &str) -> Result<Service, tenonmq_client::Error> {
+    let outbox = Outbox::builder(pool.clone()).build();
+    Transactional::builder(outbox, name_server).group(group).pause(Duration::ZERO).connect().await
+}
+
 impl Scene {
-    /// One more instance of the service.
     async fn service(&self) -> Result<Service, tenonmq_client::Error> {
-        let outbox = Outbox::builder(self.pool.clone()).build();
-        let builder = Transactional::builder(outbox, self.name_server.as_str()).group(&self.group);
-        builder.pause(Duration::ZERO).connect().await
+        instance(&self.name_server, &self.pool, &self.group).await
     }
 
     async fn publish(&self, service: &Service, id: &str) -> Done {
@@ -110,6 +113,31 @@ async fn a_service_that_dies_after_its_commit_is_answered_for_by_another_instanc
     lives.shutdown().await;
     scene.consumer.shutdown().await;
     scene.broker.shutdown().await;
+    Ok(())
+}
+
+/// The service must not need the broker to do its work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_starts_without_its_broker_publishes_all_the_same() -> Done {
+    let mut scene = scene().await?;
+    let stopped = scene.broker.stop().await;
+    let service = instance(&scene.name_server, &scene.pool, &scene.group).await?;
+    service.watch(&scene.topic).await?;
+    let relay = service.relay().schedule(soon()).start();
+    let mut transaction = scene.pool.begin().await?;
+    service.publish(&mut transaction, &Outgoing::new(&scene.topic, "early", "early")).await?;
+    transaction.commit().await?;
+    scene.broker = stopped.start().await?;
+    assert_eq!(scene.inbox.next_bodies(1).await, ["early"]);
+    scene.publish(&service, "later").await?;
+    assert_eq!(scene.inbox.next_bodies(1).await, ["later"]);
+    support::until("by its half message", async || scene.halves("done").await == 1).await;
+    relay.shutdown().await;
+    service.shutdown().await;
+    scene.consumer.shutdown().await;
+    scene.broker.shutdown().await;
+    let no_group = Transactional::builder(Outbox::builder(scene.pool).build(), "127.0.0.1:1");
+    assert!(no_group.connect().await.is_err(), "what can never work is told at once");
     Ok(())
 }
 

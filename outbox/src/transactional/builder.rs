@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tenonmq_client::{ClientConfig, Error, TransactionProducer};
 
-use super::{Answers, Halves, Shared, Transactional, publish::Pause, table::HalfTable};
+use super::{Answers, Halves, Link, Shared, Transactional, publish::Pause, table::HalfTable};
 use crate::{database::Dialect, outbox::Outbox};
 
 /// Settings of a [`Transactional`]; ends in [`connect`](Self::connect).
@@ -62,22 +62,27 @@ impl<D: Dialect> TransactionalBuilder<D> {
         self
     }
 
-    /// Connects, and begins to answer checks.
+    /// Connects, and begins to answer checks. When no name server can be reached it goes on trying in the background;
+    /// what is published before waits in the outbox.
     ///
     /// # Errors
-    /// The client's: settings that cannot work, or no name server is reachable.
+    /// [`Error::Config`] for settings that cannot work.
     pub async fn connect(self) -> Result<Transactional<D>, Error> {
         let answers = self.answers();
-        let builder = TransactionProducer::builder(self.client.clone())
-            .group(&self.group)
-            .listener(answers.clone())
-            // one try: a second copy of a half message would only have to be rolled back
-            .retries(0)
-            .send_timeout(self.half_limit)
-            .max_message_size(self.outbox.0.largest);
-        let builder = if self.delays { builder.delays_begin_at_commit() } else { builder };
-        let halves = builder.connect().await?;
-        Ok(self.finish(answers, halves))
+        let (client, group, delays) = (self.client.clone(), self.group.clone(), self.delays);
+        let (limit, largest, listener) = (self.half_limit, self.outbox.0.largest, answers.clone());
+        let link = Link::begin(move || {
+            let builder = TransactionProducer::builder(client.clone())
+                .group(&group)
+                .listener(listener.clone())
+                // one try: a second copy of a half message would only have to be rolled back
+                .retries(0)
+                .send_timeout(limit)
+                .max_message_size(largest);
+            if delays { builder.delays_begin_at_commit() } else { builder }
+        });
+        let link = link.await?;
+        Ok(self.finish(answers, link))
     }
 
     /// Over any broker, which the caller has connected to: for tests, with a broker of their own. Checks are then to be

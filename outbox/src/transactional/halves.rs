@@ -2,11 +2,11 @@
 
 use std::future::Future;
 
-use tenonmq_client::{CheckListener, Error, HalfPlace, TransactionProducer};
+use tenonmq_client::{Error, HalfPlace};
 
 use crate::{message::Outgoing, relay::Publisher};
 
-/// Stores half messages and commits them. A transactional producer does; tests bring their own.
+/// Stores half messages and commits them. [`Link`](super::Link) does; tests bring their own.
 ///
 /// Its ordinary messages go out by its [`Publisher`] side.
 pub trait Halves: Send + Sync + 'static {
@@ -24,27 +24,4 @@ pub trait Halves: Send + Sync + 'static {
 
     /// Who sends ordinary messages.
     fn ordinary(&self) -> &Self::Ordinary;
-}
-
-impl<L: CheckListener> Halves for TransactionProducer<L> {
-    type Ordinary = tenonmq_client::Producer;
-
-    async fn prepare(&self, id: &str, message: &Outgoing) -> Result<HalfPlace, Error> {
-        let mut transaction = self.begin_as(id)?;
-        transaction.prepare(message.to_message()).await?;
-        // dropping the transaction decides nothing
-        transaction.places().next().ok_or(Error::Closed)
-    }
-
-    async fn reach(&self, place: &HalfPlace) -> Result<(), Error> {
-        self.adopt(place.clone()).await?.reach().await
-    }
-
-    async fn commit(&self, place: &HalfPlace) -> Result<(), Error> {
-        self.adopt(place.clone()).await?.commit().await
-    }
-
-    fn ordinary(&self) -> &Self::Ordinary {
-        self.producer()
-    }
 }

@@ -39,16 +39,17 @@
 mod answer;
 mod builder;
 mod halves;
+mod link;
 mod publish;
 mod publisher;
 mod table;
 
 use std::{fmt, sync::Arc};
 
-use tenonmq_client::{LocalState, TransactionProducer};
+use tenonmq_client::LocalState;
 
 pub(crate) use self::publish::half_of;
-pub use self::{answer::Answers, builder::TransactionalBuilder, halves::Halves, publisher::HalfPublisher};
+pub use self::{answer::Answers, builder::TransactionalBuilder, halves::Halves, link::Link, publisher::HalfPublisher};
 use self::{publish::Pause, table::HalfTable};
 use crate::{database::Dialect, error::Error, outbox::Outbox, relay::Relay};
 
@@ -74,7 +75,7 @@ use crate::{database::Dialect, error::Error, outbox::Outbox, relay::Relay};
 ///
 /// Nothing else is to be written: no listener, no check. If the transaction is rolled back, nothing becomes visible. If it
 /// commits, the message does, whatever dies in between, and by one path only.
-pub struct Transactional<D: Dialect, H = TransactionProducer<Answers<D>>>(Arc<Shared<D, H>>);
+pub struct Transactional<D: Dialect, H = Link<D>>(Arc<Shared<D, H>>);
 
 struct Shared<D: Dialect, H> {
     outbox: Outbox<D>,
@@ -138,7 +139,7 @@ impl<D: Dialect, H: Halves> Transactional<D, H> {
 
 impl<D: Dialect> Transactional<D> {
     /// Has the brokers of a topic ask this instance too, although it has published nothing yet: for one that only answers
-    /// checks, or that starts after another one died.
+    /// checks, or that starts after another one died. Before it is connected, this is kept in mind.
     ///
     /// # Errors
     /// The client's.
