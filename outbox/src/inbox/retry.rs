@@ -1,9 +1,15 @@
 //! Trying again what failed, by the schedule.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{sync::watch, task::JoinSet};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{Effects, Inbox, Received};
 use crate::{
@@ -28,12 +34,21 @@ pub struct Retrier<D: Dialect, E> {
     period: Duration,
     /// Under which it claims.
     owner: String,
+    /// When rows that were written under a wrong clock are looked for next.
+    next_amend_ms: AtomicI64,
 }
 
 impl<D: Dialect, E: Effects<D>> Retrier<D, E> {
     pub(super) fn new(inbox: Inbox<D>, effects: E) -> Self {
         let owner = format!("{:016x}", rand::random::<u64>());
-        Self { inbox, effects: Arc::new(effects), at_once: 4, period: Duration::from_millis(500), owner }
+        Self {
+            inbox,
+            effects: Arc::new(effects),
+            at_once: 4,
+            period: Duration::from_millis(500),
+            owner,
+            next_amend_ms: AtomicI64::new(0),
+        }
     }
 
     /// Messages that are handled side by side; a slow one holds the others up only when all are slow. Default 4.
@@ -166,8 +181,34 @@ impl<D: Dialect, E: Effects<D>> Retrier<D, E> {
             let mut connection = shared.pool.acquire().await?;
             shared.table.next_due_ms(&mut connection, &[shared.group.as_str().into()]).await
         };
+        self.amend_clock(now_ms).await;
         let due_ms = due.await.ok().flatten().unwrap_or(i64::MAX);
         due_ms.clamp(now_ms.saturating_add(1), now_ms.saturating_add(millis(self.period)))
+    }
+
+    /// Once a minute: rows that were written under a wrong clock.
+    async fn amend_clock(&self, now_ms: i64) {
+        const EACH_MS: i64 = 60_000;
+        let shared = &*self.inbox.0;
+        let Some(horizon) = shared.schedule.horizon() else { return };
+        let next_ms = self.next_amend_ms.load(Ordering::Relaxed);
+        if now_ms < next_ms && next_ms - now_ms <= EACH_MS {
+            return;
+        }
+        self.next_amend_ms.store(now_ms.saturating_add(EACH_MS), Ordering::Relaxed);
+        let horizon_ms = millis(horizon.max(shared.time_limit + SPARE)).saturating_add(EACH_MS);
+        let amended = async {
+            let mut connection = shared.pool.acquire().await?;
+            shared.table.amend_clock(&mut connection, &[shared.group.as_str().into()], now_ms, horizon_ms).await
+        };
+        match amended.await {
+            Ok(0) => {}
+            Ok(rows) => {
+                warn!(rows, "rows were to wait longer than anything does: the clock was set; they are due now");
+                shared.wake.now();
+            }
+            Err(error) => debug!(%error, "rows written under a wrong clock cannot be looked for"),
+        }
     }
 }
 

@@ -50,14 +50,11 @@ impl<D: Dialect, P: Publisher> Relay<D, P> {
     pub fn start(self) -> RunningRelay {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
-            let listening = self.outbox.0.channel.clone().map(|channel| {
-                let (pool, wake) = (self.outbox.0.pool.clone(), self.outbox.0.wake.clone());
-                tokio::spawn(listen::<D>(pool, channel, wake))
-            });
-            Work { lanes: JoinSet::new(), rows: 0, unsettled: Vec::new(), look_ms: 0, relay: self }.run(stopped).await;
-            if let Some(listening) = listening {
-                listening.abort();
+            let mut listening = JoinSet::new(); // ends with this task, however it ends
+            if let Some(channel) = self.outbox.0.channel.clone() {
+                listening.spawn(listen::<D>(self.outbox.0.pool.clone(), channel, self.outbox.0.wake.clone()));
             }
+            Work { lanes: JoinSet::new(), rows: 0, unsettled: Vec::new(), look_ms: 0, relay: self }.run(stopped).await;
         });
         RunningRelay { stop, task: Some(task) }
     }
@@ -128,11 +125,10 @@ impl<D: Dialect, P: Publisher> Work<D, P> {
 
     /// Claims what there is room for, and starts sending it. Returns how many rows.
     async fn claim(&mut self) -> Result<usize, Error> {
-        let room = (self.relay.settings.in_flight as usize).saturating_sub(self.rows);
+        let room = self.room();
         if room == 0 {
             return Ok(0);
         }
-        let room = u32::try_from(room).unwrap_or(u32::MAX);
         let claimed = self.relay.outbox.claim(self.relay.claims(room)).await?;
         let until_ms = self.relay.lease_end();
         let count = claimed.len();
@@ -142,6 +138,11 @@ impl<D: Dialect, P: Publisher> Work<D, P> {
             self.lanes.spawn(async move { (rows, sending.await) });
         }
         Ok(count)
+    }
+
+    /// How many more rows may be in hand.
+    fn room(&self) -> u32 {
+        self.relay.settings.in_flight.saturating_sub(u32::try_from(self.rows).unwrap_or(u32::MAX))
     }
 
     /// Waits for a lane to end, and takes all that have.
@@ -177,6 +178,9 @@ impl<D: Dialect, P: Publisher> Work<D, P> {
     async fn next_look(&mut self) -> i64 {
         let shared = &self.relay.outbox.0;
         let period_ms = millis(self.relay.settings.period);
+        if self.room() == 0 {
+            return shared.clock.now_ms().saturating_add(period_ms); // a lane that ends makes room, and wakes us
+        }
         if shared.wake.take() {
             self.look_ms = FIRST_LOOK_MS;
         }

@@ -1,7 +1,7 @@
 //! Removing what was done long ago.
 //!
 //! In chunks, each a short transaction of its own that names its rows by id: no lock covers a range, and no statement runs
-//! long, however many rows there are. The walk goes by id and ends at the first row that is too young, so it costs what it
+//! long, however many rows there are. The walk goes by id and ends where all rows are too young, so it costs what it
 //! removes and no index of its own.
 
 use sqlx::Pool;
@@ -35,20 +35,21 @@ impl<D: Dialect> WorkTable<D> {
         loop {
             let rows = D::fetch(&mut *pool.acquire().await?, &walk, &[after.into(), CHUNK.into()]).await?;
             let mut old = Vec::new();
-            let mut is_last = rows.len() < CHUNK as usize;
+            let is_full = rows.len() == CHUNK as usize;
+            let mut has_old = false; // a row of a wrong clock among old ones does not end the walk
             for mut row in rows {
                 let Ok(id) = row.int("id") else { continue };
                 after = id;
                 let status = row.text("status").unwrap_or_default();
                 // a row that cannot be read is nobody's to remove
                 let (Ok(created), Ok(updated)) = (row.int("created_at"), row.int("updated_at")) else { continue };
-                is_last |= created >= before_ms;
+                has_old |= created < before_ms;
                 if updated < before_ms && created < before_ms && matches!(status.as_str(), "done" | "dropped") {
                     old.push(id);
                 }
             }
             removed += self.remove(pool, &old, archive, faults).await?;
-            if is_last {
+            if !(is_full && has_old) {
                 return Ok(removed);
             }
             tokio::task::yield_now().await;

@@ -194,3 +194,18 @@ pub async fn a_running_retrier_handles_what_failed<D: TestDatabase>(bench: &Benc
     retrier.shutdown().await;
     assert_eq!(bench.times("paid-1").await, 1);
 }
+
+pub async fn failures_that_were_recorded_under_a_wrong_clock_do_not_wait_for_it<D: TestDatabase>(bench: &Bench<D>) {
+    const TEN_YEARS_MS: i64 = 10 * 365 * 24 * 3_600_000;
+    let (inbox, effects) = (bench.inbox(), bench.note_down());
+    effects.fail("paid-1", 1);
+    bench.clock.step(TEN_YEARS_MS);
+    inbox.receive(&arrived(&event("paid-1")), &effects).await.unwrap();
+    bench.clock.step(-TEN_YEARS_MS);
+    let retrier = inbox.retrier(effects).start();
+    while inbox.find("paid-1").await.unwrap().unwrap().status != Status::Done {
+        tokio::task::yield_now().await;
+    }
+    retrier.shutdown().await;
+    assert_eq!(bench.times("paid-1").await, 1);
+}

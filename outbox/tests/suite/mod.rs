@@ -75,6 +75,7 @@ macro_rules! whole_suite {
                 a_failing_message_holds_its_order_key_up_and_nothing_else,
                 an_order_key_is_kept_by_relays_side_by_side,
                 a_commit_is_noticed_at_once_though_nobody_calls,
+                a_relay_with_little_room_sends_all,
                 a_send_that_hangs_holds_no_other_up,
                 a_database_that_goes_away_costs_time_and_nothing_else,
                 rows_that_were_written_under_a_wrong_clock_do_not_wait_for_it,
@@ -92,6 +93,7 @@ macro_rules! whole_suite {
                 a_failed_row_that_nobody_can_read_holds_no_other_up,
                 effects_that_hang_are_rolled_back_and_count_as_failed,
                 a_running_retrier_handles_what_failed,
+                failures_that_were_recorded_under_a_wrong_clock_do_not_wait_for_it,
             }
             crash {
                 effects_happen_once_whichever_point_a_crash_hits,

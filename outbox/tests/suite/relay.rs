@@ -185,6 +185,18 @@ pub async fn a_commit_is_noticed_at_once_though_nobody_calls<D: TestDatabase>(be
     assert_eq!(outbox.backlog().await.unwrap().pending, 0, "what was sent is written down at the end");
 }
 
+/// With one row in hand at a time a relay that is full waits for room; it sends all the same.
+pub async fn a_relay_with_little_room_sends_all<D: TestDatabase>(bench: &Bench<D>) {
+    for number in 0..20 {
+        bench.publish(&event(&format!("e{number}"))).await;
+    }
+    let outbox = bench.outbox_builder().clock(SystemClock).build();
+    let relay = outbox.relay(bench.broker.clone()).in_flight(1).start();
+    bench.broker.has(20).await;
+    relay.shutdown().await;
+    assert_eq!(bench.broker.ids().len(), 20);
+}
+
 pub async fn a_send_that_hangs_holds_no_other_up<D: TestDatabase>(bench: &Bench<D>) {
     let outbox = bench.outbox_builder().clock(SystemClock).build();
     bench.broker.hang("slow");
