@@ -169,7 +169,7 @@ impl<D: Dialect> Work<D> {
         match self.courier.notifier.amend_clock(millis(horizon).saturating_add(EACH_MS)).await {
             Ok(0) => {}
             Ok(rows) => {
-                warn!(rows, "notifications were to wait longer than any does: the clock was set; they are due now")
+                warn!(rows, "notifications were to wait longer than any does: the clock was set; they are due now");
             }
             Err(error) => debug!(%error, "tasks written under a wrong clock cannot be looked for"),
         }
