@@ -125,6 +125,32 @@ fn queues_without_their_log_are_removed() {
 }
 
 #[test]
+fn a_record_whose_writer_died_within_the_properties_is_torn() {
+    for missing in 1..7 {
+        let bench = Bench::new();
+        let store = bench.open();
+        let first = send(&store, "T", 0, &[1; 300]).expect("an append").ticket.end;
+        let end = send(&store, "T", 0, &[2; 300]).expect("an append").ticket.end as usize;
+        drop(store);
+        let clear = |path: &str, range: std::ops::Range<usize>| {
+            let path = bench.root().join(path);
+            let mut bytes = std::fs::read(&path).expect("the file");
+            bytes[range].fill(0);
+            std::fs::write(&path, &bytes).expect("a write");
+        };
+        clear("commitlog/00000000000000000000", end - missing..end); // the body is whole, and its checksum fits
+        clear("consumequeue/T/0/00000000000000000000", 20..40); // an entry is written after its record
+        let store = bench.open();
+        assert_eq!(
+            (store.recovery().end, store.recovery().cut_at),
+            (first, Some(first)),
+            "{missing} bytes are missing"
+        );
+        assert_eq!(store.queue("T", 0).max_offset(), 1);
+    }
+}
+
+#[test]
 fn a_torn_record_is_cut_off_and_what_was_behind_it_is_zeroed() {
     let bench = Bench::new();
     let store = bench.open();

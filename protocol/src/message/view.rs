@@ -54,6 +54,9 @@ pub enum RecordError {
         /// What the body has.
         computed: u32,
     },
+    /// The property text ends with zeros, as a file that nothing was written to: its writer died before the end.
+    #[error("the end of the properties was never written")]
+    Unwritten,
     /// A part is longer than the layout can say.
     #[error("{field} of {len} bytes does not fit in a record")]
     TooLong {
