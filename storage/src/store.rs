@@ -118,9 +118,24 @@ impl Store {
         let threads = Threads::start(&parts, Arc::clone(&keeper))
             .map_err(FileError::of("start the threads for", &parts.config.root))?;
         parts.log.prepare();
+        Ok(Self::of(parts, keeper, threads))
+    }
+
+    /// As [`open`](Self::open), but nothing runs beside the caller, so that a run can be repeated exactly: the append that
+    /// needs a log file makes it, and [`flush`](Self::flush), [`index_now`](Self::index_now) and [`maintain`](Self::maintain)
+    /// are what lets time pass. For simulations.
+    pub fn open_in_place(config: StoreConfig, env: Environment) -> Result<Self, OpenError> {
+        let parts = open::open(config, env)?;
+        parts.allocator.work_in_place();
+        let keeper = Arc::new(Keeper::new(&parts));
+        let threads = Threads::none(&parts, Arc::clone(&keeper));
+        Ok(Self::of(parts, keeper, threads))
+    }
+
+    fn of(parts: Parts, keeper: Arc<Keeper>, threads: Threads) -> Self {
         let (refused, offsets_in_text, closing) = (AtomicU64::new(0), Mutex::new(()), Mutex::new(false));
         let light_hook = OnceLock::new();
-        Ok(Self(Arc::new(Shared { threads, keeper, parts, refused, offsets_in_text, light_hook, closing })))
+        Self(Arc::new(Shared { threads, keeper, parts, refused, offsets_in_text, light_hook, closing }))
     }
 
     fn parts(&self) -> &Parts {
@@ -541,6 +556,11 @@ impl Store {
         })
     }
 
+    /// Indexes every key in the log, instead of leaving that to the thread which does so behind it. Blocking.
+    pub fn index_now(&self) -> Result<(), FileError> {
+        self.parts().indexer.catch_up()
+    }
+
     /// Removes expired files in the next rounds, whatever the hour (an operator asked).
     pub fn trigger_clean(&self) {
         self.0.keeper.ask_cleaning();
@@ -549,6 +569,7 @@ impl Store {
     /// Does the periodic work that is due by the clock. The store does so by itself twice a second; a test that moves the clock need
     /// not wait for it.
     pub fn maintain(&self) {
+        self.parts().allocator.tick_in_place();
         self.0.keeper.tick();
     }
 

@@ -227,14 +227,19 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    pub(crate) fn start(parts: &crate::store::Parts, keeper: Arc<Keeper>) -> std::io::Result<Self> {
-        let threads = Self {
+    /// Threads that do not run.
+    pub(crate) fn none(parts: &crate::store::Parts, keeper: Arc<Keeper>) -> Self {
+        Self {
             allocator: Arc::clone(&parts.allocator),
             flusher: Arc::clone(&parts.flusher),
             indexer: Arc::clone(&parts.indexer),
-            keeper: Arc::clone(&keeper),
+            keeper,
             handles: Mutex::default(),
-        };
+        }
+    }
+
+    pub(crate) fn start(parts: &crate::store::Parts, keeper: Arc<Keeper>) -> std::io::Result<Self> {
+        let threads = Self::none(parts, Arc::clone(&keeper));
         let (allocator, flusher, indexer) =
             (Arc::clone(&parts.allocator), Arc::clone(&parts.flusher), Arc::clone(&parts.indexer));
         threads.spawn("store-alloc", move || allocator.run())?;

@@ -34,6 +34,8 @@ struct State {
     populate: Option<(Arc<MappedLog>, Range<usize>)>,
     /// The reserve was spent on something else than a segment; it is set aside again when there is room.
     reserve_spent: bool,
+    /// There is no helper thread: whoever waits does its work.
+    in_place: bool,
     stop: bool,
 }
 
@@ -82,10 +84,36 @@ impl Allocator {
         self.state.lock().prepared.as_ref().is_some_and(|(ready, _)| *ready == base)
     }
 
+    /// No thread calls [`run`](Self::run): who waits for a segment makes it.
+    pub(crate) fn work_in_place(&self) {
+        self.reserve.take();
+        self.state.lock().in_place = true;
+    }
+
+    /// What the thread does on its period, if there is none.
+    pub(crate) fn tick_in_place(&self) {
+        let mut state = self.state.lock();
+        if state.in_place {
+            state.failed = None;
+            self.restock(&mut state);
+            self.make_wanted(&mut state);
+        }
+    }
+
+    fn make_wanted(&self, state: &mut parking_lot::MutexGuard<'_, State>) {
+        if let Some(base) = state.wanted.filter(|_| state.failed.is_none()) {
+            let made = parking_lot::MutexGuard::unlocked(state, || self.make(base));
+            self.keep(state, base, made);
+        }
+    }
+
     /// Waits until the segment at `base` is ready, or says why it will not be. Must not be called under the append lock.
     pub(crate) fn wait_for(&self, base: u64) -> Result<(), Unwritable> {
         self.want(base);
         let mut state = self.state.lock();
+        if state.in_place {
+            self.make_wanted(&mut state);
+        }
         loop {
             if state.stop {
                 return Err(Unwritable::Closed);
@@ -149,10 +177,7 @@ impl Allocator {
                 continue;
             }
             match state.wanted {
-                Some(base) if state.failed.is_none() => {
-                    let made = parking_lot::MutexGuard::unlocked(&mut state, || self.make(base));
-                    self.keep(&mut state, base, made);
-                }
+                Some(_) if state.failed.is_none() => self.make_wanted(&mut state),
                 None if !state.reserve_spent => self.work.wait(&mut state),
                 _ => {
                     if self.work.wait_for(&mut state, RETRY).timed_out() {
