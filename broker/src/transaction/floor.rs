@@ -45,19 +45,17 @@ impl Floor {
         Self { frontier: start.half, ahead: BTreeSet::new(), marks: VecDeque::new(), spacing: 1, last }
     }
 
-    /// The half message at `offset` is known from now on.
-    pub(super) fn know(&mut self, offset: i64) {
+    /// The half message at `offset` is known from now on. False when it was known before.
+    pub(super) fn know(&mut self, offset: i64) -> bool {
         if offset != self.frontier {
-            if offset > self.frontier {
-                self.ahead.insert(offset);
-            }
-            return;
+            return offset > self.frontier && self.ahead.insert(offset);
         }
         self.frontier += 1;
         while self.ahead.first() == Some(&self.frontier) {
             self.ahead.pop_first();
             self.frontier += 1;
         }
+        true
     }
 
     /// Every half message below `offset` is known.
@@ -119,9 +117,9 @@ mod tests {
     #[test]
     fn the_half_offset_waits_for_the_oldest_undecided_message_and_the_op_offset_with_it() {
         let mut floor = Floor::new(SafeOffsets::default());
-        (0..10).for_each(|offset| floor.know(offset));
+        (0..10).for_each(|offset| assert!(floor.know(offset)));
         assert_eq!(floor.safe(0, Some(3)), SafeOffsets { half: 3, op: 0 });
-        (10..20).for_each(|offset| floor.know(offset));
+        (10..20).for_each(|offset| assert!(floor.know(offset)));
         assert_eq!(floor.safe(9, Some(3)), SafeOffsets { half: 3, op: 0 });
         assert_eq!(floor.safe(19, Some(12)), SafeOffsets { half: 12, op: 0 }, "op 8 may name half message 12");
         assert_eq!(floor.safe(20, None), SafeOffsets { half: 20, op: 20 });

@@ -225,7 +225,7 @@ impl Transactions {
         *self.state.lock() = rebuilt.state;
         self.trail.clear();
         let listed = self.take_snapshot()?;
-        self.saver.lock().snapshot = listed;
+        self.saver.lock().snapshot = listed.unwrap_or_default();
         self.wake.notify_one();
         Ok(())
     }

@@ -19,7 +19,7 @@ use super::{
     carried::Carried,
     check_log::Counts,
     half::{back_off_percent, immunity_ms, unchecked_ms},
-    records::{HalfRecord, PARKED_TOPIC, QUEUE, op_offsets},
+    records::{HalfRecord, OP_TOPIC, PARKED_TOPIC, QUEUE, op_offsets},
     snapshot::{Remembered, Snapshot},
     state::{Half, Limits, Rules, State},
 };
@@ -71,8 +71,8 @@ struct Walk<'a> {
     decided: FxHashSet<i64>,
     /// Log offsets of half messages whose visible copies recovery met.
     committed: FxHashSet<i64>,
-    /// Unique keys of parked messages, by hash, with the place in the log of the last one.
-    parked: FxHashMap<u64, i64>,
+    /// Parked messages whose op records are missing: log offsets by unique key, by hash.
+    parked: FxHashMap<u64, Vec<i64>>,
     chains: FxHashMap<u64, Chain>,
     found: BTreeMap<i64, Found>,
     remembered: Vec<(i64, Verdict)>,
@@ -140,13 +140,20 @@ fn committed(store: &Store) -> FxHashSet<i64> {
     real.map(|commit| commit.prepared_offset).collect()
 }
 
-fn parked(store: &Store) -> FxHashMap<u64, i64> {
-    let mut parked = FxHashMap::default();
+/// A parked message and its op record lie next to each other; one that has none stands for a half message before it.
+fn parked(store: &Store) -> FxHashMap<u64, Vec<i64>> {
+    let mut parked = FxHashMap::<u64, Vec<i64>>::default();
+    let has_op = |record: &HalfRecord<'_>| {
+        let behind = record.record.physical_offset().unsigned_abs() + record.record.len() as u64;
+        store
+            .read(behind)
+            .is_some_and(|bytes| HalfRecord::parse(&bytes).is_some_and(|op| op.record.topic() == OP_TOPIC))
+    };
     if let Some(queue) = store.find_queue(PARKED_TOPIC, QUEUE) {
         let from = queue.min_offset().max(queue.max_offset() - PARKED_LOOK_BACK);
         each(store, &queue, from, |record| {
-            if let Some(key) = record.unique_key {
-                parked.insert(hash(key), record.record.physical_offset());
+            if let Some(key) = record.unique_key.filter(|_| !has_op(record)) {
+                parked.entry(hash(key)).or_default().push(record.record.physical_offset());
             }
         });
     }
@@ -241,7 +248,7 @@ impl Walk<'_> {
         }
         let verdict = if self.committed.contains(&record.physical_offset()) {
             Verdict::Committed
-        } else if key.and_then(|key| self.parked.get(&key)).is_some_and(|at| *at > record.physical_offset()) {
+        } else if key.is_some_and(|key| self.take_parked(key, record.physical_offset())) {
             Verdict::Parked
         } else {
             return false;
@@ -249,6 +256,13 @@ impl Walk<'_> {
         self.remembered.push((offset, verdict));
         self.missing_ops.push(offset);
         true
+    }
+
+    /// Whether a parked message with this key stands for the half message at `log_offset`; it stands for no other then.
+    fn take_parked(&mut self, key: u64, log_offset: i64) -> bool {
+        let Some(copies) = self.parked.get_mut(&key) else { return false };
+        let found = copies.iter().position(|copy| *copy > log_offset);
+        found.map(|at| copies.swap_remove(at)).is_some()
     }
 
     fn describe(&self, half: &HalfRecord<'_>, is_copy: bool, before: Option<Found>) -> Found {

@@ -130,16 +130,24 @@ impl Transactions {
             return;
         }
         match self.take_snapshot() {
-            Ok(next) => saver.snapshot = next,
+            Ok(Some(next)) => saver.snapshot = next,
+            Ok(None) => {} // the next time
             Err(error) => tracing::warn!(%error, "undecided transactions not listed; a start reads more of the log"),
         }
     }
 
     /// Writes down what is undecided. Everybody else goes on meanwhile: what is decided while the list is made has its op
-    /// record behind the place in the op queue that is noted first.
-    pub(super) fn take_snapshot(&self) -> Result<SafeOffsets, FileError> {
+    /// record behind the place in the op queue that is noted first. `None` while a message is known behind one that is
+    /// not: op records before the place that would be noted may name it.
+    pub(super) fn take_snapshot(&self) -> Result<Option<SafeOffsets>, FileError> {
         let op = self.op.max_offset();
-        let half = self.state.lock().frontier();
+        let half = {
+            let state = self.state.lock();
+            if state.has_gap() {
+                return Ok(None);
+            }
+            state.frontier()
+        };
         let next = SafeOffsets { half, op };
         self.checks.rotate()?;
         let (mut pending, mut from) = (Vec::new(), 0);
@@ -148,13 +156,15 @@ impl Transactions {
             pending.extend(page);
             from = next;
         }
-        if half > 0
-            && let Some(snapshot) = Snapshot::new(&self.half, &self.op, next, pending)
-        {
+        if half == 0 {
+            // what a crash of the machine took away must not be told of the messages that come to its place
+            Snapshot::remove(&self.store)?;
+            self.checks.forget_old()?;
+        } else if let Some(snapshot) = Snapshot::new(&self.half, &self.op, next, pending) {
             snapshot.save(&self.store)?;
             self.checks.forget_old()?;
         }
-        Ok(next)
+        Ok(Some(next))
     }
 
     /// Saves the counts unless that was done less than `period_ms` ago: each time costs two flushes of a file.

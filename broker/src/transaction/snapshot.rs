@@ -78,6 +78,15 @@ impl Snapshot {
         std::fs::rename(&fresh, &path).map_err(FileError::of("rename", &fresh))
     }
 
+    /// Removes the file, if it is there.
+    pub(super) fn remove(store: &Store) -> Result<(), FileError> {
+        let path = path(store);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(FileError::of("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + self.pending.len() * ENTRY + 4);
         let SafeOffsets { half, op } = self.next;

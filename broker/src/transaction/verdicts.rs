@@ -1,8 +1,8 @@
 //! What became of recent half messages: two bits each, over a sliding window of half-queue offsets.
 //!
 //! A pending message has an entry of its own; this window is what remains of it once it is decided, so that a repeated
-//! decision is known as a repeat and a contradiction as one, long after. Memory is fixed and touched only as the window
-//! moves over it.
+//! decision is known as a repeat and a contradiction as one, long after. Memory grows with the first messages, up to a
+//! fixed size.
 
 /// Half-queue offsets that the window spans. A power of two; 8 Mi offsets take 2 MiB.
 pub const WINDOW: i64 = 8 << 20;
@@ -70,8 +70,7 @@ pub(super) struct Verdicts {
 impl Verdicts {
     /// A window that knows nothing and ends before `end`.
     pub(super) fn new(end: i64) -> Self {
-        // `vec![0; _]` comes from zeroed pages, so an idle broker pays for none of it
-        Self { words: vec![0; WORDS], end: end.max(0) }
+        Self { words: Vec::new(), end: end.max(0) }
     }
 
     /// Moves the end of the window past `offset`, forgetting what falls out at the other side.
@@ -81,6 +80,7 @@ impl Verdicts {
         }
         let first_new = self.end.div_euclid(PER_WORD) + i64::from(self.end.rem_euclid(PER_WORD) != 0);
         let last_new = offset.div_euclid(PER_WORD);
+        self.make_room(last_new);
         if last_new - first_new >= WORDS as i64 {
             self.words.fill(0);
         } else {
@@ -91,6 +91,14 @@ impl Verdicts {
             }
         }
         self.end = offset + 1;
+    }
+
+    /// Makes the words for everything up to the word `last`, if it is not all there yet.
+    fn make_room(&mut self, last: i64) {
+        let needed = usize::try_from(last).map_or(WORDS, |last| WORDS.min(last.saturating_add(1)));
+        if self.words.len() < needed {
+            self.words.resize(needed.max(self.words.len() * 2).min(WORDS), 0);
+        }
     }
 
     /// The verdict on `offset`, if the window still knows it.

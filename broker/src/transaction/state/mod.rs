@@ -276,9 +276,12 @@ impl State {
         }
     }
 
-    /// A half message is in the log. True when the checker must wake earlier than it meant to.
+    /// A half message is in the log. True when the checker must wake earlier than it meant to. One that is known already,
+    /// because it was taken up before its sender's thread came to report it, stays as it is: it may even be decided.
     pub fn insert(&mut self, half: &Half<'_>) -> bool {
-        self.floor.know(half.offset);
+        if !self.floor.know(half.offset) {
+            return false;
+        }
         self.verdicts.cover(half.offset);
         let entry = Pending {
             log_offset: half.log_offset,
@@ -407,6 +410,11 @@ impl State {
     /// First offset of the half queue that is not yet known to be stored and followed here.
     pub fn frontier(&self) -> i64 {
         self.floor.frontier()
+    }
+
+    /// Whether a half message is known although one before it is not.
+    pub fn has_gap(&self) -> bool {
+        self.floor.end() > self.floor.frontier()
     }
 
     /// Undecided messages.

@@ -82,6 +82,19 @@ fn half_of(group: &str, offset: i64, stored_at: i64) -> Half<'_> {
 }
 
 #[test]
+fn a_message_that_is_reported_twice_is_one_message() {
+    let mut checker = Checker::new();
+    checker.half(0, 1_000);
+    checker.half(0, 1_000);
+    assert_eq!(checker.asked_at(7_000), [(0, 1)]);
+    assert!(matches!(checker.end(0, Verdict::Committed), Decision::First(_)));
+    checker.half(0, 1_000);
+    assert_eq!((checker.state.len(), checker.at(60 * MINUTE)), (0, (vec![], vec![])));
+    assert!(matches!(checker.end(0, Verdict::Committed), Decision::Repeat));
+    assert_eq!(checker.state.topic_counts().collect::<Vec<_>>(), [("paid", 0)]);
+}
+
+#[test]
 fn the_first_check_is_due_exactly_when_the_immunity_ends() {
     let mut checker = Checker::new();
     checker.half(0, 1_000);

@@ -136,6 +136,51 @@ fn a_resumed_message_that_was_rolled_back_is_not_exhausted_again_after_a_restart
 }
 
 #[test]
+fn a_half_message_is_not_taken_for_parked_because_the_same_send_was_parked_once() {
+    let mut bench = Bench::started();
+    bench.config.apply("transactionCheckMax=1").unwrap();
+    bench.half("order 42");
+    bench.advance(6 * SECOND);
+    bench.check();
+    bench.resend("order 42");
+    bench.advance(30 * SECOND);
+    bench.check();
+    assert_eq!((bench.parked().len(), bench.pending()), (1, vec![1]));
+    bench.kill();
+    bench.start();
+    assert_eq!(bench.pending(), [1]);
+}
+
+#[test]
+fn what_is_told_of_a_lost_message_is_not_told_of_the_next_one_at_its_place() {
+    let mut bench = Bench::started();
+    let lost = bench.half("lost");
+    bench.end(lost, Committed).unwrap();
+    bench.restart();
+    bench.stop();
+    // the machine lost the whole log, but not these files
+    bench.saved(None);
+    std::fs::remove_dir_all(bench.root().join("commitlog")).unwrap();
+    bench.start();
+    assert_eq!(bench.transactions().pending(), 0);
+    let fresh = bench.half("next");
+    assert_eq!((fresh.half_offset, fresh.log_offset), (lost.half_offset, lost.log_offset));
+    bench.kill();
+    bench.start();
+    assert_eq!(bench.pending(), [0]);
+}
+
+#[test]
+fn what_is_decided_behind_a_message_that_nobody_reported_stays_decided() {
+    let mut bench = Bench::started();
+    bench.append_half("its sender's thread sleeps", "", NOON);
+    let half = bench.half("order 42");
+    bench.end(half, Committed).unwrap();
+    bench.restart();
+    assert_eq!(bench.pending(), [0]);
+}
+
+#[test]
 fn saved_offsets_never_pass_an_undecided_message() {
     let mut bench = Bench::started();
     let first = bench.half("first");
