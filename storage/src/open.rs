@@ -70,8 +70,10 @@ pub(crate) fn open(config: StoreConfig, env: Environment) -> Result<Parts, OpenE
     };
     let dispatcher = Dispatcher::new(Arc::clone(&queues), config.delay_levels_ms.clone(), config.light_queues > 0);
     let checks = Checks { body: config.check_crc, record: config.verify_record_crc };
-    let recovered =
-        recover(&files, loaded, start, checks, &mut report, |record, offset| dispatcher.dispatch(record, offset))?;
+    let durable = checkpoint.min_timestamp();
+    let recovered = recover(&files, loaded, start, checks, durable, &mut report, |record, offset| {
+        dispatcher.dispatch(record, offset)
+    })?;
     queues.truncate(recovered.end)?;
     if index.last_offset().is_some_and(|last| last >= recovered.end) {
         index.truncate(recovered.end)?;

@@ -556,11 +556,6 @@ impl Store {
         })
     }
 
-    /// Indexes every key in the log, instead of leaving that to the thread which does so behind it. Blocking.
-    pub fn index_now(&self) -> Result<(), FileError> {
-        self.parts().indexer.catch_up()
-    }
-
     /// Removes expired files in the next rounds, whatever the hour (an operator asked).
     pub fn trigger_clean(&self) {
         self.0.keeper.ask_cleaning();

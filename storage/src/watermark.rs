@@ -121,6 +121,11 @@ impl Progress {
         self.give_up();
     }
 
+    /// What is behind `end` was found when the log was opened, and may not be on disk.
+    pub(crate) fn flushed_only_to(&self, end: u64) {
+        self.flushed.store(end, Ordering::SeqCst);
+    }
+
     /// The log grew to `appended`, and readers may see it up to `confirmed`: all of it, unless a record is not whole yet.
     /// Called under the append lock, which pairs it with [`reached`](Self::reached): no barrier of its own on the hot path.
     #[inline]

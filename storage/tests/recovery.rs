@@ -69,6 +69,24 @@ fn after_a_kill_only_what_a_kill_can_have_left_open_is_walked() {
 }
 
 #[test]
+fn what_a_killed_process_wrote_is_durable_when_it_is_flushed_and_not_before() {
+    let bench = Bench::new();
+    let store = bench.open_sync();
+    let end = fill(&store, 100);
+    drop(store);
+    let store = Store::open_in_place(bench.config(), bench.env()).expect("the store opens");
+    let marks = store.watermarks();
+    assert_eq!((marks.appended, marks.flushed), (end, 0), "nothing says how far the dead process came");
+    let opening = bench.fs.calls(Op::Sync);
+    store.flush().expect("a flush");
+    assert_eq!(store.watermarks().flushed, end);
+    assert!(bench.fs.calls(Op::Sync) >= opening + store.stats().segments as u64);
+    bench.clock.advance(60_000);
+    store.maintain();
+    assert!(bench.fs.calls(Op::Sync) >= opening + store.stats().segments as u64 + 3, "the queues too");
+}
+
+#[test]
 fn after_a_crash_of_the_machine_the_walk_starts_at_the_checkpoint() {
     let bench = Bench::new();
     let store = bench.open();

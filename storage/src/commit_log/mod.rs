@@ -87,6 +87,7 @@ impl CommitLog {
         };
         let progress = Arc::new(Progress::default());
         progress.reset(recovered.end);
+        progress.flushed_only_to(recovered.durable);
         Self {
             files,
             segments: ArcSwap::from_pointee(recovered.segments),

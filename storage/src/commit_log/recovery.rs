@@ -94,14 +94,18 @@ pub(crate) struct RecoveredLog {
     pub(crate) last_timestamp: i64,
     /// Start of the last record met, if any.
     pub(crate) last_record: Option<u64>,
+    /// Up to here it is on disk: what a killed process wrote behind that may be in memory only.
+    pub(crate) durable: u64,
 }
 
-/// Walks the log from `start`, gives every record to `dispatch`, and leaves the segments ready for appending.
+/// Walks the log from `start`, gives every record to `dispatch`, and leaves the segments ready for appending. What was
+/// stored at or before `durable`, in milliseconds, is on disk.
 pub(crate) fn recover(
     files: &SegmentFiles,
     loaded: Vec<(u64, LogWriter)>,
     start: Start,
     checks: Checks,
+    durable: i64,
     report: &mut RecoveryReport,
     mut dispatch: impl FnMut(&RecordView<'_>, u64) -> Result<(), FileError>,
 ) -> Result<RecoveredLog, OpenError> {
@@ -128,9 +132,11 @@ pub(crate) fn recover(
     }
     let (last_timestamp, last_record) = (walk.last_timestamp, walk.last_record);
     let clean = report.clean;
+    let synced = loaded.get(newest_before(&loaded, durable)).map_or(0, |(base, _)| *base);
     let mut log = settle(files, loaded, end, clean, report)?;
     log.last_timestamp = last_timestamp;
     log.last_record = last_record;
+    log.durable = if clean { log.end } else { synced.min(log.end) };
     Ok(log)
 }
 
@@ -142,7 +148,8 @@ fn settle(
     clean: bool,
     report: &mut RecoveryReport,
 ) -> Result<RecoveredLog, OpenError> {
-    let mut log = RecoveredLog { segments: Vec::new(), tail: None, end: 0, last_timestamp: 0, last_record: None };
+    let mut log =
+        RecoveredLog { segments: Vec::new(), tail: None, end: 0, last_timestamp: 0, last_record: None, durable: 0 };
     let Some((last, at, torn)) = end else { return Ok(log) };
     if torn {
         report.cut_at = loaded.get(last).map(|(base, _)| base + at as u64);

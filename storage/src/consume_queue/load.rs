@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::SeekFrom;
@@ -48,10 +48,16 @@ impl Queue {
         let state = walk(&place, &starts, clean)?;
         let queue = Self::with(QueueFiles::new(place, &starts), shared, state);
         // Files behind the end are left over from a run that made them and wrote nothing there.
-        let end = state.end_entry * queue.kind().entry_len();
+        let len = queue.kind().entry_len();
+        let end = state.end_entry * len;
         let last_needed = starts.iter().rev().find(|&&start| start <= end).copied().unwrap_or(0);
         if starts.last().is_some_and(|&last| last > last_needed) {
             queue.files.remove_from(last_needed + 1)?;
+        }
+        if !clean && let Some(&first) = starts.iter().rev().nth(1).or(starts.last()) {
+            // what a killed process wrote last may be in memory only
+            queue.flushed_entry.store((first / len).min(state.end_entry), Ordering::Release);
+            queue.note_dirty();
         }
         Ok(queue)
     }
