@@ -2,3 +2,4 @@
 
 pub mod client_suite;
 pub mod own_broker;
+pub mod simulation;
