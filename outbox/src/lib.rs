@@ -6,6 +6,7 @@
 //! | the same, visible at the commit, with the broker's check answered from the database | [`Transactional`] |
 //! | let a received message take effect once, however often it comes | [`Inbox`] |
 //! | deliver an event to an HTTP endpoint until it answers 200 | `notification` (feature of that name) |
+//! | see and be told how it goes | [`monitoring`] |
 //! | create the tables, or see their SQL | [`Schema`] |
 //! | say when what failed is tried again | [`Schedule`] |
 //! | test what a crash does to your service | [`fault`], [`ManualClock`] |
@@ -40,6 +41,7 @@ mod error;
 pub mod fault;
 mod inbox;
 mod message;
+pub mod monitoring;
 #[cfg(feature = "notification")]
 pub mod notification;
 mod outbox;

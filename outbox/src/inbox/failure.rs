@@ -72,7 +72,9 @@ impl<D: Dialect> Inbox<D> {
         D::execute(&mut transaction, &shared.record, &values).await?;
         transaction.commit().await?;
         shared.wake.now();
+        shared.tally.failed(1);
         if next_ms.is_none() {
+            shared.tally.exhausted(1);
             self.alert(row).await;
         }
         Ok(Some(Recorded { row, attempts, next_ms }))

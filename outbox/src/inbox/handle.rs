@@ -119,6 +119,7 @@ impl<D: Dialect> Inbox<D> {
             Taken::Again(row) => Some(row),
             Taken::Before => {
                 inner.rollback().await?;
+                self.0.tally.duplicate();
                 return Ok(Entered::Before);
             }
             Taken::GivenUp => {
@@ -137,6 +138,7 @@ impl<D: Dialect> Inbox<D> {
             D::execute(&mut inner, &self.0.done, &[self.0.clock.now_ms().into(), row.into()]).await?;
         }
         inner.commit().await?;
+        self.0.tally.done(1);
         self.0.faults.pass(Point::EffectsWritten)
     }
 

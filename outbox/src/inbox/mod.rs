@@ -39,6 +39,7 @@ use crate::{
     clock::Clock,
     database::{Dialect, Sql},
     fault::Faults,
+    monitoring::{Counts, Tally},
     relay::Alert,
     schedule::Schedule,
     schema::Table,
@@ -89,6 +90,7 @@ pub(crate) struct Shared<D: Dialect> {
     pub(crate) faults: Faults,
     pub(crate) schedule: Schedule,
     pub(crate) wake: Wake,
+    pub(crate) tally: Tally,
     on_exhausted: Option<Alert>,
     time_limit: Duration,
     trusts_keys: bool,
@@ -119,6 +121,11 @@ impl<D: Dialect> Inbox<D> {
         Retrier::new(self.clone(), effects)
     }
 
+    /// What this inbox and its clones have done. A message counts as handled before its transaction commits.
+    pub fn counts(&self) -> Counts {
+        self.0.tally.counts()
+    }
+
     fn new(builder: InboxBuilder<D>) -> Self {
         let InboxBuilder { pool, group, schema, clock, faults, schedule, time_limit, on_exhausted, trusts_keys } =
             builder;
@@ -130,6 +137,7 @@ impl<D: Dialect> Inbox<D> {
             faults,
             schedule,
             wake: Wake::default(),
+            tally: Tally::default(),
             time_limit,
             on_exhausted,
             trusts_keys,

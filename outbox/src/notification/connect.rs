@@ -65,6 +65,16 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
+    pub(super) fn new(reach: Reach, limit: Duration) -> Self {
+        Self {
+            resolver: std::sync::Arc::new(SystemResolver),
+            reach,
+            limit,
+            #[cfg(feature = "notification-tls")]
+            tls: public_authorities(),
+        }
+    }
+
     /// Connects to an address of the endpoint that may be called; the time limit covers all of it.
     pub(super) async fn dial(&self, endpoint: &Endpoint) -> Result<Box<dyn Stream>, DialError> {
         let dialing = async {
@@ -127,7 +137,7 @@ impl Dialer {
 
 /// Trusts the authorities that Mozilla does.
 #[cfg(feature = "notification-tls")]
-pub(super) fn public_authorities() -> std::sync::Arc<tokio_rustls::rustls::ClientConfig> {
+fn public_authorities() -> std::sync::Arc<tokio_rustls::rustls::ClientConfig> {
     use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let builder = ClientConfig::builder_with_provider(ring::default_provider().into());

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::{
-    Notifier, SystemResolver, Task,
+    Notifier, Task,
     circuit::TargetState,
     claim::{Claimed, PAGE, Waiting, Wanted},
     connect::Dialer,
@@ -74,13 +74,7 @@ impl Targets {
 impl<D: Dialect> Notifier<D> {
     /// A courier; it does nothing before it is [started](Courier::start).
     pub fn courier(&self) -> Courier<D> {
-        let dialer = Dialer {
-            resolver: Arc::new(SystemResolver),
-            reach: self.0.reach.clone(),
-            limit: Duration::from_secs(3),
-            #[cfg(feature = "notification-tls")]
-            tls: super::connect::public_authorities(),
-        };
+        let dialer = Dialer::new(self.0.reach.clone(), Duration::from_secs(3));
         let settings = Settings::default();
         Courier {
             notifier: self.clone(),
@@ -208,6 +202,10 @@ impl<D: Dialect> Courier<D> {
     pub(super) async fn settle(&self, ended: &mut [Ended]) -> Result<Settled, Error> {
         let pause = |one: &Ended| self.settings.strategy_of(&one.business_type).after(one.attempt, one.row);
         let settled = self.notifier.settle(&self.owner, pause, ended).await?;
+        let tally = &self.notifier.0.tally;
+        tally.done(settled.delivered);
+        tally.failed(settled.failed);
+        tally.exhausted(settled.exhausted.len());
         for row in &settled.exhausted {
             self.alert(*row).await;
         }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode, body::Incoming, client::conn::http1, header};
+use hyper::{Request, StatusCode, body::Incoming, client::conn::http1, header, http::request::Builder};
 use hyper_util::rt::TokioIo;
 
 use super::{
-    Keys, Signed,
+    Keys, Reach, Signed,
     connect::{DialError, Dialer},
     notice::Endpoint,
     signature::header_text,
@@ -63,7 +63,7 @@ impl Postman {
         let result = match self.prepare(letter, attempt, now_ms) {
             Err(failure) => Err(failure),
             Ok((endpoint, request)) => {
-                let call = self.call(&endpoint, request, &mut report);
+                let call = call(&self.dialer, &endpoint, request, &mut report);
                 let timed = tokio::time::timeout(self.limit, call).await;
                 timed.unwrap_or_else(|_| Err(Failure::unwell(format!("no whole answer within {:?}", self.limit))))
             }
@@ -87,50 +87,87 @@ impl Postman {
             Signed::Notification { business_type: &business_type, business_id: &business_id, body: &letter.content };
         let signature = signed.sign(&keys, now_ms);
         let request = Request::post(endpoint.path.as_str())
-            .header(header::HOST, endpoint.host_header())
-            .header(header::CONNECTION, "close")
-            .header(header::USER_AGENT, "tenonmq-notification")
             .header(header::CONTENT_TYPE, letter.content_type.as_str())
             .header("X-Business-Type", business_type)
             .header("X-Business-ID", business_id)
             .header("X-Attempt", attempt)
-            .header("X-Signature", signature)
-            .body(Full::new(letter.content.clone()))
-            .map_err(|error| Failure::lasting(error.to_string()))?;
+            .header("X-Signature", signature);
+        let request = addressed(request, &endpoint, letter.content.clone()).map_err(Failure::lasting)?;
         Ok((endpoint, request))
     }
+}
 
-    async fn call(
-        &self,
-        endpoint: &Endpoint,
-        request: Request<Full<Bytes>>,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
-        let stream = self.dialer.dial(endpoint).await.map_err(Failure::no_connection)?;
-        let away = |error: hyper::Error| Failure::unwell(with_source(&error));
-        let mut builder = http1::Builder::new();
-        let (mut sender, connection) =
-            builder.max_buf_size(LARGEST_HEAD).handshake(TokioIo::new(stream)).await.map_err(away)?;
-        let mut driver = tokio::task::JoinSet::new(); // ends with this call, whatever way
-        driver.spawn(connection);
-        let response = sender.send_request(request).await.map_err(away)?;
-        let status = response.status();
-        report.code = Some(status.as_u16());
-        let body = read_some(response.into_body()).await;
-        report.answer = Some(kept(body.as_ref().unwrap_or_else(|(read, _)| read)));
-        if let Err((_, error)) = body {
-            return Err(Failure::unwell(format!("the answer {} broke off: {}", status.as_u16(), with_source(&error))));
+/// Adds what every call has.
+fn addressed(request: Builder, endpoint: &Endpoint, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
+    let request = request
+        .uri(endpoint.path.as_str())
+        .header(header::HOST, endpoint.host_header())
+        .header(header::CONNECTION, "close")
+        .header(header::USER_AGENT, "tenonmq-notification");
+    request.body(Full::new(body)).map_err(|error| error.to_string())
+}
+
+/// Makes calls that are no tasks: notices of the monitor.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    dialer: Dialer,
+    limit: Duration,
+}
+
+impl Caller {
+    pub(crate) fn new(reach: Reach, connect: Duration, limit: Duration) -> Self {
+        Self { dialer: Dialer::new(reach, connect), limit }
+    }
+
+    pub(crate) fn reach(mut self, reach: Reach) -> Self {
+        self.dialer.reach = reach;
+        self
+    }
+
+    /// Posts a body; returns how the answer begins, if it is 200, or why it is not.
+    pub(crate) async fn post(&self, url: &str, request: Builder, body: Bytes) -> Result<String, String> {
+        let endpoint = Endpoint::parse(url)?;
+        let request = addressed(request, &endpoint, body)?;
+        let mut report = Report::default();
+        match tokio::time::timeout(self.limit, call(&self.dialer, &endpoint, request, &mut report)).await {
+            Ok(Ok(())) => Ok(report.answer.unwrap_or_default()),
+            Ok(Err(failure)) => Err(failure.cause),
+            Err(_) => Err(format!("no whole answer within {:?}", self.limit)),
         }
-        match status {
-            StatusCode::OK => Ok(()),
-            _ if status.is_redirection() => {
-                Err(Failure::of_task(format!("the answer is {}; redirects are not followed", status.as_u16())))
-            }
-            _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                Err(Failure::unwell(format!("the answer is {}", status.as_u16())))
-            }
-            _ => Err(Failure::of_task(format!("the answer is {}, not 200", status.as_u16()))),
+    }
+}
+
+/// Makes one call on a connection of its own; what is known of the answer is in `report`, however it ends.
+async fn call(
+    dialer: &Dialer,
+    endpoint: &Endpoint,
+    request: Request<Full<Bytes>>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let stream = dialer.dial(endpoint).await.map_err(Failure::no_connection)?;
+    let away = |error: hyper::Error| Failure::unwell(with_source(&error));
+    let mut builder = http1::Builder::new();
+    let (mut sender, connection) =
+        builder.max_buf_size(LARGEST_HEAD).handshake(TokioIo::new(stream)).await.map_err(away)?;
+    let mut driver = tokio::task::JoinSet::new(); // ends with this call, whatever way
+    driver.spawn(connection);
+    let response = sender.send_request(request).await.map_err(away)?;
+    let status = response.status();
+    report.code = Some(status.as_u16());
+    let body = read_some(response.into_body()).await;
+    report.answer = Some(kept(body.as_ref().unwrap_or_else(|(read, _)| read)));
+    if let Err((_, error)) = body {
+        return Err(Failure::unwell(format!("the answer {} broke off: {}", status.as_u16(), with_source(&error))));
+    }
+    match status {
+        StatusCode::OK => Ok(()),
+        _ if status.is_redirection() => {
+            Err(Failure::of_task(format!("the answer is {}; redirects are not followed", status.as_u16())))
         }
+        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            Err(Failure::unwell(format!("the answer is {}", status.as_u16())))
+        }
+        _ => Err(Failure::of_task(format!("the answer is {}, not 200", status.as_u16()))),
     }
 }
 

@@ -42,6 +42,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use sqlx::Pool;
 
+pub(crate) use self::deliver::Caller;
 pub use self::{
     address::{Network, NotANetwork, Reach},
     builder::NotifierBuilder,
@@ -60,6 +61,7 @@ use crate::{
     clock::Clock,
     database::{Dialect, Sql},
     fault::Faults,
+    monitoring::{Counts, Tally},
     schema::{Schema, Table},
     wake::Wake,
     work::WorkTable,
@@ -97,6 +99,7 @@ struct Shared<D: Dialect> {
     faults: Faults,
     reach: Reach,
     wake: Wake,
+    tally: Tally,
     channel: String,
     largest: usize,
     #[cfg_attr(not(feature = "notification-api"), expect(dead_code, reason = "the query interface's"))]
@@ -118,6 +121,11 @@ impl<D: Dialect> Notifier<D> {
         self.0.wake.now();
     }
 
+    /// What the couriers of this notifier and its clones have done.
+    pub fn counts(&self) -> Counts {
+        self.0.tally.counts()
+    }
+
     fn new(builder: NotifierBuilder<D>) -> Self {
         let NotifierBuilder { pool, keys, schema, clock, faults, reach, largest, settling, tolerance } = builder;
         let insert = schema.sql::<D>(
@@ -127,7 +135,7 @@ impl<D: Dialect> Notifier<D> {
         );
         let known = schema.sql::<D>(
             "SELECT id, url, content_type, content FROM {notification} \
-             WHERE receiver = ? AND business_type = ? AND business_id = ?",
+             WHERE receiver = ? AND business_type = ? AND business_id = ?{for update}",
         );
         let table = WorkTable::new(&schema, Table::Notification, "business_id", "claimed_by", "AND target = ?");
         let channel = schema.channel(Table::Notification);
@@ -141,6 +149,7 @@ impl<D: Dialect> Notifier<D> {
             faults,
             reach,
             wake,
+            tally: Tally::default(),
             channel,
             largest,
             settling,

@@ -22,6 +22,7 @@ use crate::{
     clock::Clock,
     database::{Dialect, Sql},
     fault::Faults,
+    monitoring::{Counts, Tally},
     relay::{Publisher, Relay},
     schema::{Schema, Table},
     wake::Wake,
@@ -55,6 +56,7 @@ pub(crate) struct Shared<D: Dialect> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) faults: Faults,
     pub(crate) wake: Wake,
+    pub(crate) tally: Tally,
     /// On which PostgreSQL tells other processes of new rows; `None` when it shall not.
     pub(crate) channel: Option<String>,
     pub(crate) largest: usize,
@@ -84,6 +86,11 @@ impl<D: Dialect> Outbox<D> {
         Relay::new(self.clone(), publisher)
     }
 
+    /// What the relays of this outbox and its clones have done.
+    pub fn counts(&self) -> Counts {
+        self.0.tally.counts()
+    }
+
     fn new(builder: OutboxBuilder<D>) -> Self {
         let OutboxBuilder { pool, schema, clock, faults, largest, notify } = builder;
         let columns = "order_key, LENGTH(content) + 0 * id"; // PostgreSQL's length is no BIGINT, this sum is
@@ -93,6 +100,7 @@ impl<D: Dialect> Outbox<D> {
             clock,
             faults,
             wake: Wake::default(),
+            tally: Tally::default(),
             channel: notify.then(|| schema.channel(Table::Published)),
             largest,
             schema: schema.clone(),

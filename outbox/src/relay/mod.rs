@@ -95,6 +95,10 @@ impl<D: Dialect, P: Publisher> Relay<D, P> {
 
     async fn settle(&self, outcomes: &[Outcome]) -> Result<Settled, Error> {
         let settled = self.outbox.settle(&self.owner, &self.settings.schedule, outcomes).await?;
+        let tally = &self.outbox.0.tally;
+        tally.done(settled.sent);
+        tally.failed(settled.failed);
+        tally.exhausted(settled.exhausted.len());
         for row in &settled.exhausted {
             self.alert(*row).await;
         }

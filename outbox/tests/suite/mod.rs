@@ -9,6 +9,7 @@ pub mod crash;
 pub mod endpoint;
 pub mod half_broker;
 pub mod inbox;
+pub mod monitoring;
 pub mod notification;
 pub mod notification_api;
 pub mod notification_crash;
@@ -130,6 +131,12 @@ macro_rules! whole_suite {
                 after_a_crash_anywhere_the_receiver_is_told_and_the_log_says_what_happened,
                 a_failure_that_nobody_wrote_down_counts,
                 a_decision_is_kept_with_its_reason_or_not_made,
+            }
+            monitoring {
+                an_outage_of_several_parts_is_one_notice_and_then_resolved,
+                what_was_done_failed_and_came_twice_is_counted,
+                a_channel_that_is_away_is_told_later_and_holds_up_no_other,
+                a_table_that_cannot_be_read_is_told_of,
             }
         }
     };
