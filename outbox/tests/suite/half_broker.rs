@@ -42,6 +42,8 @@ pub enum Trouble {
     None,
     /// Nobody can connect.
     Down,
+    /// Nobody can connect to the broker of the half messages; another one takes ordinary messages.
+    Away,
     /// Half messages are stored; nobody is told.
     StoredWithoutAWord,
     /// Commits are carried out; nobody is told.
@@ -98,7 +100,7 @@ impl HalfBroker {
 
     /// Asks about everything that is undecided, and does what it is told.
     pub async fn check<D: Dialect>(&self, service: &Transactional<D, Self>) {
-        if self.0.lock().trouble == Trouble::Down {
+        if self.is_away() {
             return;
         }
         for id in self.halves(Fate::Undecided) {
@@ -106,6 +108,10 @@ impl HalfBroker {
             let answer = service.answer_check(&id).await.unwrap_or(LocalState::Unknown);
             self.decide(&id, answer);
         }
+    }
+
+    fn is_away(&self) -> bool {
+        matches!(self.0.lock().trouble, Trouble::Down | Trouble::Away)
     }
 
     pub fn decide(&self, id: &str, answer: LocalState) {
@@ -134,7 +140,7 @@ impl Halves for HalfBroker {
         let asker = {
             let mut inner = self.0.lock();
             inner.tries += 1;
-            if inner.trouble == Trouble::Down {
+            if matches!(inner.trouble, Trouble::Down | Trouble::Away) {
                 return Err(away());
             }
             let half = Half { business_id: message.business_id().to_owned(), fate: Fate::Undecided };
@@ -158,14 +164,14 @@ impl Halves for HalfBroker {
     }
 
     async fn reach(&self, _: &HalfPlace) -> Result<(), Error> {
-        if self.0.lock().trouble == Trouble::Down { Err(away()) } else { Ok(()) }
+        if self.is_away() { Err(away()) } else { Ok(()) }
     }
 
     async fn commit(&self, place: &HalfPlace) -> Result<(), Error> {
         let mut inner = self.0.lock();
         let trouble = inner.trouble;
         match trouble {
-            Trouble::Down => return Err(away()),
+            Trouble::Down | Trouble::Away => return Err(away()),
             Trouble::CommitsLost => return Err(silence()),
             _ => {}
         }

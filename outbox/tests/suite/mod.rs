@@ -45,6 +45,7 @@ macro_rules! whole_suite {
                 a_broker_that_is_away_costs_nothing_but_its_half_messages,
                 what_the_relay_took_over_is_not_committed_when_the_broker_comes_back,
                 a_commit_whose_answer_is_lost_excludes_the_relay,
+                a_check_that_was_answered_excludes_the_relay,
                 a_half_message_that_was_rolled_back_elsewhere_is_sent_by_the_relay,
                 people_hand_over_what_no_broker_will_ever_confirm,
                 a_message_that_is_published_twice_is_visible_once,
@@ -53,6 +54,7 @@ macro_rules! whole_suite {
                 a_check_whose_query_fails_is_no_answer,
                 decided_half_messages_are_cleaned_away_and_late_checks_answered,
                 after_a_crash_anywhere_one_path_publishes,
+                instances_and_checks_at_once_take_one_path,
             }
             outbox {
                 a_message_is_there_if_and_only_if_the_transaction_commits,
