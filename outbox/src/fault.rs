@@ -1,6 +1,6 @@
 //! The test kit: places where a process may die, and the means to make it die there.
 //!
-//! Every pattern passes its [`Point`]s in the order of its work. With the feature `test-kit`, [`Faults::crash_at`] makes the
+//! Every pattern passes its [`Point`]s in the order of its work. With the feature `test-kit`, `Faults::crash_at` makes the
 //! work end there as if the process had died: nothing after the point runs, open transactions are not committed, leases are
 //! not given back. What is in the database then is what a restart finds. Without the feature a point is no code at all.
 
