@@ -201,19 +201,16 @@ impl Faults {
 #[cfg(not(feature = "test-kit"))]
 impl Faults {
     #[inline(always)]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same shape as with the test kit")]
     pub(crate) fn pass_within(&self, _: Point) -> Result<(), crate::Error> {
         Ok(())
     }
 
     #[inline(always)]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same shape as with the test kit")]
     pub(crate) fn survive(&self) -> Result<(), crate::Error> {
         Ok(())
     }
 
     #[inline(always)]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same shape as with the test kit")]
     pub(crate) fn pass(&self, _: Point) -> Result<(), crate::Error> {
         Ok(())
     }
