@@ -8,6 +8,7 @@
 //! load send-back   --broker 127.0.0.1:10911 --connections 8 --in-flight 32 [--dead-letters | --delay-level N]
 //! load pop         --broker 127.0.0.1:10911 --connections 8 [--batch-ack]
 //! load timer       --broker 127.0.0.1:10911 --topic T --timers 1000000 --rate 50000 --lead 60
+//! load pending     --broker 127.0.0.1:10911 --count 1000000 [--pid PID]
 //! load null        --listen 127.0.0.1:7911       answers every request with success: the floor
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! | `send-back` | one CONSUMER_SEND_MSG_BACK of a stored message: to the retry topic, after a delay that outlasts the run (level 9, 5 minutes of the default levels), or at once to the dead letters |
 //! | `pop` | one message popped (`--batch`, at most 32, in one request) and acknowledged, by a request of its own or with `--batch-ack` all by one; every connection pops a queue of its own |
 //! | `timer` | one message with TIMER_DELIVER_MS, sent at least `--lead` seconds before the first is due; lateness is the store timestamp of the delivered copy minus the time asked for. Private memory is read before the first send and while all are pending |
+//! | `pending` | one half message of a producer group that nobody belongs to. Run `send` and `transaction` before and after it: what they cost must not depend on it. With `--pid` private memory is read before and after, then the idle server's CPU time and what it writes |
 //!
 //! Each connection is one thread that keeps `in-flight` requests outstanding: it reads what has arrived, and answers the
 //! replies of one read with as many new requests in one write. With `--pid` the server's CPU time per operation and its
@@ -47,7 +49,7 @@ use hdrhistogram::Histogram;
 
 use meter::ServerMeter;
 use report::Report;
-use workload::{Kind, Settings, Tally, timer};
+use workload::{Kind, Settings, Tally, pending, timer};
 
 /// Load for remoting brokers, and the null server they are compared with.
 #[derive(Parser)]
@@ -99,6 +101,20 @@ enum Mode {
         /// Seconds from the first send to the first due time; all must be sent by then.
         #[arg(long, default_value_t = 60)]
         lead: u64,
+    },
+    /// Leave half messages undecided, and look at the server while nobody can be asked about them.
+    Pending {
+        #[command(flatten)]
+        load: Load,
+        /// Half messages.
+        #[arg(long, default_value_t = 1_000_000)]
+        count: u64,
+        /// Seconds from the last send to the look at the idle server.
+        #[arg(long, default_value_t = 20)]
+        settle: u64,
+        /// Seconds that the idle server is looked at.
+        #[arg(long, default_value_t = 30)]
+        idle: u64,
     },
     /// Answer every request with success and store nothing.
     Null {
@@ -156,6 +172,13 @@ fn main() -> ExitCode {
         Mode::Pop { load, batch_ack } => run(Kind::Pop, &load, Settings { batch_ack, ..load.settings() }),
         Mode::Timer { load, timers, rate, lead } => {
             time(&load, timer::Plan { timers, rate: rate.max(1), lead: Duration::from_secs(lead) })
+        }
+        Mode::Pending { load, count, settle, idle } => {
+            let plan =
+                pending::Plan { count, settle: Duration::from_secs(settle), idle: Duration::from_secs(idle.max(1)) };
+            pending::run(&load.settings(), load.connections.max(1), plan, load.pid).map_err(Into::into).map(|outcome| {
+                print!("{outcome}");
+            })
         }
         Mode::Null { listen } => null::serve(listen).map_err(Into::into),
     };

@@ -1,6 +1,7 @@
 //! What the connections do.
 
 mod offset;
+pub(crate) mod pending;
 mod pipeline;
 mod pop;
 mod pull;

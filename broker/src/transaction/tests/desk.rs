@@ -290,3 +290,37 @@ async fn two_undecided_messages_with_one_key_are_told_apart_by_their_offsets() {
     shop.act("commit", "FD-42", "the one that is left").await.unwrap();
     assert_eq!(shop.visible("paid"), ["42"]);
 }
+
+#[tokio::test]
+async fn a_transaction_that_outlived_its_log_file_is_shown_with_its_first_time_and_settled_under_its_first_place() {
+    let shop = Shop::open();
+    let stored = shop.broker.core.clock.now_ms();
+    shop.half("orders", "paid", "42").await;
+    shop.broker.advance(100 * 3600 * SECOND);
+    let body = vec![7; 100_000];
+    (0..25).for_each(|_| _ = shop.broker.store("shipped", 0, &body));
+    shop.broker.expire_log();
+    assert_eq!(shop.broker.core.store.watermarks().min, 0, "its file stays");
+    assert!(!shop.broker.core.transactions.carry(&*shop.broker.core));
+    shop.broker.advance(20 * SECOND);
+    shop.broker.expire_log();
+    assert!(shop.broker.core.store.watermarks().min > 0, "until it is carried forward");
+    let broker = &shop.broker;
+    let page = broker.desk(&shop.peer, &ListTransactions::default()).await.unwrap();
+    let listed: Vec<_> = page.transactions.iter().map(|one| (one.half_offset, one.carried_from, one.stored)).collect();
+    assert_eq!(listed, [(1, Some(0), stored)]);
+    for id in ["0", "1", "FD-42"] {
+        let shown = broker.desk(&shop.peer, &ShowTransaction { id: id.into() }).await.unwrap();
+        assert_eq!((shown.half_offset, shown.stored, shown.state.as_str()), (1, stored, "undecided"), "{id}");
+        assert_eq!(shown.pending.unwrap().carried_from, Some(0));
+    }
+    let settle = ActOnTransaction {
+        action: "commit".into(),
+        id: "0".into(),
+        reason: "the order was paid".into(),
+        ..ActOnTransaction::default()
+    };
+    let done = broker.desk(&shop.peer, &settle).await.unwrap();
+    assert_eq!((done.half_offset, done.result.as_str()), (1, "committed"));
+    assert_eq!(broker.core.transactions.pending(), 0);
+}
