@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use parking_lot::Mutex;
+
 use crate::error::FileError;
 use crate::fs::{FileSystem, OpenMode};
 
@@ -25,6 +27,8 @@ pub struct Checkpoint {
     index_timestamp: AtomicI64,
     master_flushed_offset: AtomicI64,
     confirm_offset: AtomicI64,
+    /// What this process has written last.
+    saved: Mutex<Option<[u8; FILE_LEN]>>,
 }
 
 impl Checkpoint {
@@ -42,6 +46,7 @@ impl Checkpoint {
             index_timestamp: value(2),
             master_flushed_offset: value(3),
             confirm_offset: value(4),
+            saved: Mutex::new(None),
             fs,
             path,
         })
@@ -123,11 +128,21 @@ impl Checkpoint {
         bytes
     }
 
+    /// As [`save`](Self::save), unless the file says so already.
+    pub fn save_if_changed(&self) -> Result<(), FileError> {
+        if *self.saved.lock() == Some(self.to_bytes()) { Ok(()) } else { self.save() }
+    }
+
     /// Writes the file and waits until it is on disk. All values lie in one sector, so a crash leaves the old or the new ones.
     pub fn save(&self) -> Result<(), FileError> {
-        self.fs.write(&self.path, &self.to_bytes()).map_err(FileError::of("write", &self.path))?;
+        let bytes = self.to_bytes();
+        let mut saved = self.saved.lock();
+        *saved = None;
+        self.fs.write(&self.path, &bytes).map_err(FileError::of("write", &self.path))?;
         let file = self.fs.open(&self.path, OpenMode::ReadWrite).map_err(FileError::of("open", &self.path))?;
-        self.fs.sync_data(&file, &self.path).map_err(FileError::of("sync", &self.path))
+        self.fs.sync_data(&file, &self.path).map_err(FileError::of("sync", &self.path))?;
+        *saved = Some(bytes);
+        Ok(())
     }
 }
 

@@ -201,11 +201,13 @@ struct Noted {
 pub(crate) struct Note {
     fs: Arc<dyn FileSystem>,
     path: PathBuf,
+    /// What this process has written last.
+    saved: Mutex<Option<Noted>>,
 }
 
 impl Note {
     pub(crate) fn new(fs: Arc<dyn FileSystem>, path: PathBuf) -> Self {
-        Self { fs, path }
+        Self { fs, path, saved: Mutex::new(None) }
     }
 
     fn load(&self) -> Option<Noted> {
@@ -214,9 +216,17 @@ impl Note {
         Some(Noted { offset: offset.parse().ok()?, files: files.parse().ok()? })
     }
 
+    /// Writes the file, unless it says so already.
     fn save(&self, noted: Noted) -> Result<(), FileError> {
+        let mut saved = self.saved.lock();
+        if saved.replace(noted) == Some(noted) {
+            return Ok(());
+        }
         let text = format!("{} {}\n", noted.offset, noted.files);
-        self.fs.write(&self.path, text.as_bytes()).map_err(FileError::of("write", &self.path))
+        self.fs.write(&self.path, text.as_bytes()).map_err(|error| {
+            *saved = None;
+            FileError::of("write", &self.path)(error)
+        })
     }
 }
 

@@ -114,7 +114,7 @@ impl Keeper {
             self.log_failure(self.sync_queues(QUEUE_LEAST_PAGES));
         }
         if due(&mut last.checkpoint, millis(self.config.checkpoint_interval)) {
-            self.log_failure(self.indexer.save_note().and_then(|()| self.checkpoint.save()));
+            self.log_failure(self.indexer.save_note().and_then(|()| self.checkpoint.save_if_changed()));
         }
         let asked_now = self.asked_now.swap(false, Ordering::Acquire);
         if due(&mut last.retention, millis(self.config.retention.interval)) || asked_now {

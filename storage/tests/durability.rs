@@ -74,6 +74,26 @@ fn a_failed_flush_poisons_the_store_and_says_so_to_all_that_wait() {
 }
 
 #[test]
+fn an_idle_store_writes_nothing() {
+    let bench = Bench::new();
+    let store = bench.open();
+    send(&store, "paid", 0, b"order 42").unwrap();
+    while store.stats().indexed < store.watermarks().appended {
+        std::thread::yield_now();
+    }
+    store.flush().unwrap();
+    let pass_a_minute = || {
+        for _ in 0..60 {
+            bench.clock.advance(1000);
+            store.maintain();
+        }
+        [Op::Write, Op::Create, Op::Rename, Op::Sync].map(|op| bench.fs.calls(op))
+    };
+    let settled = pass_a_minute();
+    assert_eq!(pass_a_minute(), settled);
+}
+
+#[test]
 fn a_wait_ends_when_the_master_changes() {
     let bench = Bench::new();
     let store = bench.open_sync();

@@ -39,7 +39,7 @@ impl State {
             log_offset: entry.log_offset,
             stored_at: entry.stored_at,
             checks: entry.checks,
-            asked_at: entry.asked_at,
+            asked_at: entry.asked_at(),
             is_copy: entry.flags & COPY != 0,
         };
         self.moving.insert(offset, entry);

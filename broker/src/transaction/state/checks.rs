@@ -118,7 +118,7 @@ impl State {
     /// The question reached `whom`.
     pub fn was_asked(&mut self, offset: i64, now: i64, whom: Arc<str>) {
         let Some(entry) = self.pending.get_mut(&offset) else { return };
-        entry.asked_at = now;
+        entry.set_asked_at(now);
         let before = std::mem::replace(&mut entry.whom, self.whoms.acquire(&whom));
         self.whoms.release(before);
     }
@@ -156,7 +156,8 @@ impl State {
             let allowed = u16::try_from(rules.of(group).max_checks.saturating_sub(1)).unwrap_or(u16::MAX);
             entry.checks = entry.checks.min(allowed);
             let due = entry.at.min(now);
-            let old = std::mem::replace(&mut entry.at, due);
+            let old = entry.at;
+            entry.at = due;
             self.due.remove(&(old, offset));
             self.due.insert((due, offset));
         }

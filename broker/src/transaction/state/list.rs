@@ -85,7 +85,7 @@ impl State {
             offset,
             log_offset: entry.log_offset,
             stored_at: entry.stored_at,
-            asked_at: entry.asked_at,
+            asked_at: entry.asked_at(),
             checks: entry.checks,
         }
     }
@@ -127,7 +127,7 @@ impl State {
             checks: entry.checks,
             stage,
             last_answer: entry.answer,
-            asked_at: Some(entry.asked_at).filter(|at| *at > 0),
+            asked_at: Some(entry.asked_at()).filter(|at| *at > 0),
             asked_whom: self.whoms.get(entry.whom).map(|whom| Arc::clone(&whom.name)),
             carried_from: self.carried.get(&offset).and_then(|places| places.first().copied()),
         }

@@ -332,7 +332,7 @@ fn an_operator_gets_one_more_check_even_after_the_last() {
 
 #[test]
 fn a_pending_message_takes_a_few_tens_of_bytes() {
-    assert!(size_of::<Pending>() <= 48, "{}", size_of::<Pending>());
+    assert!(size_of::<Pending>() <= 44, "{}", size_of::<Pending>());
 }
 
 #[test]
