@@ -3,6 +3,7 @@
 //! Half messages from the saved half offset on are undecided unless an op record from the saved op offset on names them,
 //! or a copy of theirs, or their visible copy lies in the log although its op record was lost in a crash. Apache's checker
 //! appends a half message again for each check; such copies belong together by `UNIQ_KEY`, the newest stands for all.
+//! Where there are no copies, as this broker makes none while it asks, each message is taken up as it is met.
 //! A message that was carried forward stands for those that it names, whose op records decide nothing.
 //! Rules: `store.md` section 12.
 
@@ -58,6 +59,13 @@ struct Found {
     checks: u16,
 }
 
+impl Found {
+    fn of(known: &Remembered) -> Self {
+        let Remembered { log_offset, stored_at, asked_at, checks, .. } = *known;
+        Self { log_offset, stored_at, asked_at, checks }
+    }
+}
+
 /// What is known of all records with one unique key.
 #[derive(Debug, Clone, Copy)]
 enum Chain {
@@ -66,6 +74,10 @@ enum Chain {
 }
 
 struct Walk<'a> {
+    /// Takes up what is undecided at once; `None`: there are copies, so that the last record of a message counts.
+    state: Option<State>,
+    /// A copy was met although nothing was kept for it.
+    has_copies: bool,
     store: &'a Store,
     plan: &'a Plan,
     decided: FxHashSet<i64>,
@@ -82,7 +94,22 @@ struct Walk<'a> {
 /// Reads op and half queue from the saved offsets, or from the snapshot on.
 pub(super) fn rebuild(store: &Store, half: &Queue, op: &Queue, plan: &Plan, limits: Limits) -> Rebuilt {
     let start = SafeOffsets { half: start(half, plan.saved.0), op: start(op, plan.saved.1) };
+    let quick = walk(store, half, op, plan, start, Some(State::new(start, limits)));
+    let walk = if quick.has_copies { walk(store, half, op, plan, start, None) } else { quick };
+    walk.finish(store, half, start, limits)
+}
+
+fn walk<'a>(
+    store: &'a Store,
+    half: &Queue,
+    op: &Queue,
+    plan: &'a Plan,
+    start: SafeOffsets,
+    state: Option<State>,
+) -> Walk<'a> {
     let mut walk = Walk {
+        state,
+        has_copies: false,
         store,
         plan,
         decided: FxHashSet::default(),
@@ -98,6 +125,9 @@ pub(super) fn rebuild(store: &Store, half: &Queue, op: &Queue, plan: &Plan, limi
     // what lies below the saved half offset was passed by whoever saved it: decided, copied or given up
     let listed = plan.snapshot.iter().flat_map(|snapshot| &snapshot.pending);
     for known in listed.filter(|known| known.offset >= start.half) {
+        if walk.has_copies {
+            return walk;
+        }
         let bytes = store.read(known.log_offset);
         match bytes.as_deref().and_then(HalfRecord::parse).filter(|found| known.is(found)) {
             Some(found) => walk.meet(&found, Some(known)),
@@ -105,7 +135,7 @@ pub(super) fn rebuild(store: &Store, half: &Queue, op: &Queue, plan: &Plan, limi
         }
     }
     each(store, half, from.half.max(start.half), |record| walk.meet(record, None));
-    walk.finish(store, half, start, limits)
+    walk
 }
 
 /// Where to start: the saved offset, kept inside the queue; what was never saved starts at the queue's first message.
@@ -167,8 +197,20 @@ fn hash(key: &str) -> u64 {
 impl Walk<'_> {
     /// The next record of the half queue, with what a snapshot knows of it.
     fn meet(&mut self, half: &HalfRecord<'_>, known: Option<&Remembered>) {
+        if self.has_copies {
+            return; // everything is walked through once more
+        }
         let offset = half.record.queue_offset();
         let key = half.unique_key.map(hash);
+        if let Some(mut state) = self.state.take() {
+            self.has_copies = half.copies_before() > 0 || half.carried().is_some();
+            if !self.has_copies && !self.is_decided(half, key) {
+                let found = known.map_or_else(|| self.describe(half, false, None), Found::of);
+                self.take_up(&mut state, half, offset, found);
+            }
+            self.state = Some(state);
+            return;
+        }
         if let Some(carried) = half.carried() {
             return self.meet_carried(half, &carried, known);
         }
@@ -183,12 +225,7 @@ impl Walk<'_> {
             Chain::Decided
         } else {
             let found = match known {
-                Some(known) => Found {
-                    log_offset: known.log_offset,
-                    stored_at: known.stored_at,
-                    asked_at: known.asked_at,
-                    checks: known.checks,
-                },
+                Some(known) => Found::of(known),
                 None => self.describe(half, is_copy, before),
             };
             self.found.insert(offset, found);
@@ -289,8 +326,8 @@ impl Walk<'_> {
         }
     }
 
-    fn finish(self, store: &Store, half: &Queue, start: SafeOffsets, limits: Limits) -> Rebuilt {
-        let mut state = State::new(start, limits);
+    fn finish(mut self, store: &Store, half: &Queue, start: SafeOffsets, limits: Limits) -> Rebuilt {
+        let mut state = self.state.take().unwrap_or_else(|| State::new(start, limits));
         for (offset, found) in &self.found {
             let bytes = store.read(found.log_offset);
             if let Some(half) = bytes.as_deref().and_then(HalfRecord::parse) {
