@@ -46,12 +46,19 @@ struct Open {
     pause_ms: i64,
 }
 
+impl Open {
+    /// When the pause is over; now, when it would last longer than it was meant to: the clock was set back.
+    fn resumes_ms(self, now_ms: i64) -> i64 {
+        if self.until_ms.saturating_sub(now_ms) > self.pause_ms { now_ms } else { self.until_ms }
+    }
+}
+
 impl TargetState {
     /// How many calls more may be made now.
     pub(super) fn room(&self, limit: u32, now_ms: i64) -> u32 {
         match self.open {
             None => limit.saturating_sub(self.in_flight),
-            Some(open) => u32::from(now_ms >= open.until_ms && self.in_flight == 0),
+            Some(open) => u32::from(open.resumes_ms(now_ms) <= now_ms && self.in_flight == 0),
         }
     }
 
@@ -75,7 +82,7 @@ impl TargetState {
         self.failures_in_row = self.failures_in_row.saturating_add(1);
         let pause_ms = match self.open {
             // called before it was opened: nothing new
-            Some(open) if now_ms < open.until_ms => return false,
+            Some(open) if now_ms < open.resumes_ms(now_ms) => return false,
             Some(open) => open.pause_ms.saturating_mul(2).min(millis(settings.longest_pause)),
             None if self.failures_in_row < settings.failures.max(1) => return false,
             None => millis(settings.first_pause),
@@ -86,8 +93,8 @@ impl TargetState {
     }
 
     /// Until when it is left alone.
-    pub(super) fn open_until_ms(&self) -> Option<i64> {
-        self.open.map(|open| open.until_ms)
+    pub(super) fn open_until_ms(&self, now_ms: i64) -> Option<i64> {
+        self.open.map(|open| open.resumes_ms(now_ms))
     }
 
     /// Whether nothing is known that a new one would not know.
@@ -143,8 +150,8 @@ mod tests {
         }
         for _ in 0..4 {
             call(&mut state, now_ms, false);
-            pauses.push(state.open_until_ms().unwrap() - now_ms);
-            now_ms = state.open_until_ms().unwrap();
+            pauses.push(state.open_until_ms(now_ms).unwrap() - now_ms);
+            now_ms = state.open_until_ms(now_ms).unwrap();
         }
         assert_eq!(pauses, [1_000, 2_000, 3_000, 3_000]);
     }
@@ -157,6 +164,13 @@ mod tests {
             state.ended();
             state.failed(&SETTINGS, 10);
         });
-        assert_eq!(state.open_until_ms(), Some(1_010));
+        assert_eq!(state.open_until_ms(10), Some(1_010));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_prolong_the_pause() {
+        let mut state = TargetState::default();
+        (0..3).for_each(|_| call(&mut state, 1_000_000, false));
+        assert_eq!((state.room(4, 1_000_999), state.room(4, 1_000)), (0, 1));
     }
 }

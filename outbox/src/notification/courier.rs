@@ -136,6 +136,7 @@ impl<D: Dialect> Courier<D> {
             }
         }
         if room > 0 {
+            seen.sort_unstable(); // databases may have an order of their own
             self.targets.0.lock().retain(|target, state| {
                 state.in_flight() > 0 || (!state.is_idle() && seen.binary_search(target).is_ok())
             });
@@ -152,7 +153,7 @@ impl<D: Dialect> Courier<D> {
         let mut wanted = Vec::new();
         for Waiting { target, next_due_ms } in page {
             let state = targets.get(&target).unwrap_or(&unknown);
-            let may_call_ms = next_due_ms.max(state.open_until_ms().unwrap_or(next_due_ms));
+            let may_call_ms = next_due_ms.max(state.open_until_ms(now_ms).unwrap_or(next_due_ms));
             let room = state.room(self.settings.per_target, now_ms).min(left);
             if may_call_ms > now_ms {
                 *next_ms = may_call_ms.min(*next_ms);

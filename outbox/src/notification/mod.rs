@@ -66,6 +66,9 @@ use crate::{
     wake::Wake,
     work::WorkTable,
 };
+/// The TLS library of [`Courier::tls`], in the version that it takes.
+#[cfg(feature = "notification-tls")]
+pub use tokio_rustls::rustls;
 
 /// Notifications that are written in one database. Cloning is cheap, and all clones are one notifier.
 ///
