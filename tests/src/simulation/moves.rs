@@ -69,7 +69,7 @@ const SOMETIMES: [(Move, usize); 12] = [
     (Move::SyncFails, 1),
     (Move::OperatorChecks, 3),
     (Move::OperatorDecides, 3),
-    (Move::OperatorResumes, 4),
+    (Move::OperatorResumes, 8),
 ];
 
 /// What a run consists of.
@@ -192,10 +192,7 @@ impl World {
             Move::OperatorDecides => self.operator_decides(),
             Move::OperatorResumes => self.operator_resumes(),
             Move::Report => self.report_late(),
-            Move::Age => {
-                self.clock.advance(RESERVED_MS / 2);
-                Ok(())
-            }
+            Move::Age => self.grow_old(),
         }
     }
 
@@ -278,6 +275,24 @@ impl World {
             return self.restart(End::Kill);
         }
         self.disk_trouble = false;
+        Ok(())
+    }
+
+    /// Log files become old enough to go, and most of what it takes for that happens.
+    fn grow_old(&mut self) -> Checked {
+        self.clock.advance(self.dice.between(RESERVED_MS / 2, 2 * RESERVED_MS));
+        for _ in 0..4 {
+            if self.dice.percent(90) {
+                self.flush();
+            }
+            if self.dice.percent(90) {
+                self.maintain()?;
+            }
+            if self.dice.percent(90) {
+                self.persist()?;
+            }
+            self.clock.advance(11_000);
+        }
         Ok(())
     }
 
@@ -375,7 +390,7 @@ impl World {
         match outcome {
             None => Ok(()),
             Some(Ok(Resumed::Again(offset) | Resumed::Already(offset))) if is_undecided(offset) => Ok(()),
-            Some(Err(_)) if self.disk_trouble => Ok(()),
+            Some(Err(_)) if self.disk_trouble || lies_at(&id) < self.log_min() => Ok(()),
             Some(outcome) => broken(FORGOTTEN, format!("{id} could not be resumed: {outcome:?}")),
         }
     }
@@ -386,4 +401,9 @@ impl World {
             self.around.takes_offline.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     }
+}
+
+/// The log offset in the id of a record.
+fn lies_at(id: &str) -> u64 {
+    id.get(id.len().saturating_sub(16)..).and_then(|at| u64::from_str_radix(at, 16).ok()).unwrap_or(0)
 }

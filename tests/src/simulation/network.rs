@@ -292,7 +292,7 @@ impl World {
         }
     }
 
-    fn log_min(&self) -> u64 {
+    pub(super) fn log_min(&self) -> u64 {
         self.broker.as_ref().map_or(0, |broker| broker.store.watermarks().min)
     }
 
@@ -327,7 +327,8 @@ impl World {
                 && !other.is_gone
                 && other.stored_at.abs_diff(half.stored_at) <= WINDOW_MS
         };
-        self.rules.index && !is_delayed && ledger.halves.values().any(is_twin)
+        // what was carried forward is as old as the clock said at any restart
+        self.rules.index && !is_delayed && half.former.is_empty() && ledger.halves.values().any(is_twin)
     }
 }
 
