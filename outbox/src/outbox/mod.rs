@@ -1,7 +1,7 @@
 //! Messages that are written where the business data is, and sent from there.
 //!
 //! [`Outbox::publish`] writes a row in the caller's transaction: it is there if and only if the transaction commits. A
-//! [`Relay`](crate::Relay) claims rows ([`claim`]), sends them, and writes down what became of them ([`outcome`]).
+//! [`Relay`] claims rows ([`claim`]), sends them, and writes down what became of them ([`outcome`]).
 
 mod builder;
 mod claim;
