@@ -309,6 +309,12 @@ impl Store {
         result
     }
 
+    /// What to wait for until everything appended so far is durable.
+    pub fn ticket(&self) -> Ticket {
+        let log = self.log();
+        Ticket { end: log.progress().appended(), epoch: log.progress().epoch() }
+    }
+
     /// Resolves when the record of `ticket` is as durable as the flush policy asks: at once for the asynchronous one.
     ///
     /// Must be polled by a tokio runtime with timers.

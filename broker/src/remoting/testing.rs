@@ -15,7 +15,7 @@ use tenonmq_protocol::{
         record::{NewRecord, body_crc},
     },
 };
-use tenonmq_storage::{AppendClass, StoreConfig};
+use tenonmq_storage::{AppendClass, FlushPolicy, StoreConfig};
 use tokio::sync::mpsc;
 
 use super::{Connection, Dispatch, Handled, Outbox, Request, dispatch::BrokerDispatch};
@@ -119,6 +119,9 @@ impl TestBroker {
             store.segment_size = 131_072;
             store.consume_queue_file_size = 1000;
             store.batch_consume_queue_file_size = 460;
+        }
+        if settings.contains(&("flushDiskType", "SYNC_FLUSH")) {
+            store.flush = FlushPolicy::Sync;
         }
         if settings.contains(&("enableLmq", "true")) {
             store.light_queues = 100;

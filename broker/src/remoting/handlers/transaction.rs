@@ -6,8 +6,9 @@ use tenonmq_protocol::{
     code::ResponseCode,
     header::{EndTransaction, ResumeCheckHalfMessage, transaction::Verdict as Said},
 };
+use tenonmq_storage::FlushPolicy;
 
-use super::{Handled, Outbox, Request, answer, desk::serve_blocking, header, refuse};
+use super::{Handled, Outbox, Request, answer, desk::serve_blocking, header, refuse, send::durability};
 use crate::{
     core::Core,
     error::Refusal,
@@ -15,7 +16,8 @@ use crate::{
     transaction::{End, EndRefused, Verdict, desk},
 };
 
-/// A producer's verdict. One that is neither commit nor rollback is never answered, as Apache does.
+/// A producer's verdict. One that is neither commit nor rollback is never answered, as Apache does. With synchronous flush
+/// the answer, a repeat's too, waits for the disk.
 pub(crate) fn end(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     if !matches!(request.command.fields.number("commitOrRollback"), Ok(0 | 8 | 12)) {
         return Handled::Done;
@@ -40,6 +42,10 @@ pub(crate) fn end(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> 
         from_check: asked.from_check,
     };
     match core.transactions.end(&**core, &end) {
+        Ok(_) if core.store.config().flush == FlushPolicy::Sync && !request.command.is_oneway() => {
+            let durable = core.store.durable(core.store.ticket(), core.config.load().messages.flush_timeout);
+            Handled::later(async move { durability(durable.await, Response::ok()) })
+        }
         Ok(_) => {
             out.reply(request, ResponseCode::SUCCESS, None, |_| {}, &[]);
             Handled::Done

@@ -220,6 +220,26 @@ async fn a_two_way_verdict_is_answered_and_one_without_meaning_is_not() {
 }
 
 #[tokio::test]
+async fn with_synchronous_flush_a_verdict_is_on_the_disk_when_it_is_answered() {
+    let broker = TestBroker::with(&[("flushDiskType", "SYNC_FLUSH")]);
+    broker.topic("W_tran", 2);
+    let client = Client { encoding: "json", peer: Peer::new(1) };
+    let half = client.requests(FILES[0], RequestCode::SEND_MESSAGE_V2).remove(0);
+    let (half_offset, log_offset) = sent(&broker, &client, &half).await;
+    for _first_and_repeated in 0..2 {
+        let commit = Command::request(RequestCode::END_TRANSACTION)
+            .with_field("producerGroup", "WPG_tran")
+            .with_field("tranStateTableOffset", half_offset)
+            .with_field("commitLogOffset", log_offset)
+            .with_field("commitOrRollback", "8");
+        assert_eq!(broker.call(&client.peer, commit).await.code, ResponseCode::SUCCESS.0);
+        let marks = broker.core.store.watermarks();
+        assert_eq!(marks.flushed, marks.appended);
+    }
+    assert_eq!(visible(&broker).len(), 1);
+}
+
+#[tokio::test]
 async fn the_keeper_checks_when_time_has_come_and_stops_when_told() {
     let (broker, mut client) = start("json");
     let heartbeat = client.requests(FILES[2], RequestCode::HEART_BEAT).remove(0);
