@@ -15,6 +15,8 @@ const CLOCK_STEP: Duration = Duration::from_millis(1);
 
 /// How long a finished processing may be unknown to the broker: the commit interval, and slow machines.
 const UNCOMMITTED: Duration = Duration::from_secs(2);
+/// How long a member that lost a queue may still process what it holds of it.
+const HELD: Duration = Duration::from_secs(1);
 /// Lines of each kind of failure that are printed.
 const SHOWN: usize = 20;
 
@@ -133,7 +135,7 @@ fn reason(ledger: &Ledger, entry: &Entry, again: usize) -> Option<Reason> {
         return earlier.iter().any(|delivery| delivery.acknowledged.is_none()).then_some(Reason::NotAcknowledged);
     }
     // A timed message is copied by the broker, which may die between the copy and its own note of it.
-    let before = if matches!(entry.kind, Kind::Timed(_)) { UNCOMMITTED } else { Duration::ZERO };
+    let before = if matches!(entry.kind, Kind::Timed(_)) { UNCOMMITTED } else { HELD };
     let disturbance = |delivery: &&Delivery| {
         ledger.disturbance(delivery.at.checked_sub(before).unwrap_or(delivery.at), delivery.at + UNCOMMITTED)
     };
