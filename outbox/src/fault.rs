@@ -67,22 +67,8 @@ pub enum Point {
 }
 
 impl Point {
-    /// Those of outbox, relay and inbox.
-    pub const OF_OUTBOX_AND_INBOX: &'static [Self] = &[
-        Self::PublishWritten,
-        Self::ClaimWritten,
-        Self::Claimed,
-        Self::Sent,
-        Self::OutcomeWritten,
-        Self::OutcomeKept,
-        Self::ReceiptWritten,
-        Self::EffectsWritten,
-        Self::EffectsKept,
-        Self::HandlingFailed,
-        Self::FailureKept,
-        Self::RetryClaimed,
-        Self::CleaningWritten,
-    ];
+    /// Those of outbox, relay and inbox: the first of [`ALL`](Self::ALL).
+    pub const OF_OUTBOX_AND_INBOX: &'static [Self] = Self::ALL.split_at(Self::CleaningWritten as usize + 1).0;
 
     /// All of them.
     pub const ALL: &'static [Self] = &[

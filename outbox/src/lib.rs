@@ -46,6 +46,7 @@ pub mod monitoring;
 pub mod notification;
 mod outbox;
 mod relay;
+mod running;
 pub mod schedule;
 mod schema;
 mod transactional;

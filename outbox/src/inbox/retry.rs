@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::{Effects, Inbox, Received};
@@ -18,11 +18,11 @@ use crate::{
     error::Error,
     fault::Point,
     message::{Incoming, headers_from_text},
+    running::Running,
+    wake::AFTER_TROUBLE,
     work::{Claim, Failure},
 };
 
-/// Pause after the database failed.
-const AFTER_TROUBLE: Duration = Duration::from_secs(1);
 /// What a lease is longer than the effects may take.
 const SPARE: Duration = Duration::from_secs(10);
 
@@ -80,13 +80,12 @@ impl<D: Dialect, E: Effects<D>> Retrier<D, E> {
 
     /// Starts handling, in tasks of its own.
     pub fn start(self) -> RunningRetrier {
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
+        let (mut running, stopped) = Running::new();
         let this = Arc::new(self);
         for _ in 0..this.at_once {
-            tasks.spawn(Arc::clone(&this).run(stopped.clone()));
+            running.spawn(Arc::clone(&this).run(stopped.clone()));
         }
-        RunningRetrier { stop, tasks }
+        RunningRetrier(running)
     }
 
     async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
@@ -224,15 +223,11 @@ fn read(mut row: Row) -> Result<Incoming, Unreadable> {
 
 /// A retrier at work. Dropping it ends it as a crash would; what it had claimed is tried when the leases have ended.
 #[derive(Debug)]
-pub struct RunningRetrier {
-    stop: watch::Sender<bool>,
-    tasks: JoinSet<()>,
-}
+pub struct RunningRetrier(Running);
 
 impl RunningRetrier {
     /// Lets what is being handled end, and ends.
-    pub async fn shutdown(mut self) {
-        self.stop.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
+    pub async fn shutdown(self) {
+        self.0.shutdown().await;
     }
 }

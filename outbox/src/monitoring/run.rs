@@ -3,11 +3,13 @@
 use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, warn};
 
 use super::{AlertSettings, Alerts, Finding, Notice, Part, Reading, Rules, Severity};
-use crate::clock::{Clock, SystemClock, millis};
+use crate::{
+    clock::{Clock, SystemClock, millis},
+    running::Running,
+};
 
 /// Notices that wait for one channel; beyond it the oldest are dropped, and logged.
 const MOST_WAITING: usize = 64;
@@ -117,8 +119,8 @@ impl Monitor {
 
     /// Starts watching, in a task of its own.
     pub fn start(mut self) -> RunningMonitor {
-        let (stop, mut stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
+        let (mut running, mut stopped) = Running::new();
+        running.spawn(async move {
             let clock = Arc::clone(&self.clock);
             while !*stopped.borrow() {
                 self.pass().await;
@@ -129,7 +131,7 @@ impl Monitor {
                 }
             }
         });
-        RunningMonitor { stop, task: Some(task) }
+        RunningMonitor(running)
     }
 }
 
@@ -153,25 +155,11 @@ impl Line {
 
 /// A monitor at work. Dropping it ends it.
 #[derive(Debug)]
-pub struct RunningMonitor {
-    stop: watch::Sender<bool>,
-    task: Option<JoinHandle<()>>,
-}
+pub struct RunningMonitor(Running);
 
 impl RunningMonitor {
     /// Ends after the pass that is under way.
-    pub async fn shutdown(mut self) {
-        self.stop.send_replace(true);
-        if let Some(task) = self.task.take() {
-            let _ = task.await; // it has ended, whatever way
-        }
-    }
-}
-
-impl Drop for RunningMonitor {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+    pub async fn shutdown(self) {
+        self.0.shutdown().await;
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     database::{Dialect, Row, Sql, Unreadable, Value, begin, padded},
     error::Error,
     fault::Point,
-    work::{Backlog, Status, shortened},
+    work::{Backlog, Status, shortened, undecidable},
 };
 
 /// A task, without its content.
@@ -197,12 +197,7 @@ impl<D: Dialect> Notifier<D> {
         }
         let found = self.find_where(&mut transaction, "id = ?", &[row.into()]).await?;
         transaction.rollback().await?;
-        match found.map(|found| found.status) {
-            None => refused("there is none"),
-            Some(Status::Pending) => refused("it is being tried at this moment"),
-            Some(Status::Done) => refused("it is done"),
-            Some(_) => refused("it is given up already"),
-        }
+        refused(undecidable(found.map(|found| found.status)))
     }
 
     async fn log_decision(

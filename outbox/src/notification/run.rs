@@ -1,69 +1,43 @@
 //! The courier as a task.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::{
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{sync::watch, task::JoinSet};
 use tracing::{debug, warn};
 
 use super::{Courier, outcome::Ended};
-use crate::{clock::millis, database::Dialect, error::Error};
-
-/// First pause after a task was written whose transaction has not committed yet; doubled up to the period.
-const FIRST_LOOK_MS: i64 = 1;
-/// Pause after the database failed.
-const AFTER_TROUBLE: Duration = Duration::from_secs(1);
+use crate::{
+    clock::millis,
+    database::Dialect,
+    error::Error,
+    running::Running,
+    wake::{AFTER_TROUBLE, Looks, listen},
+};
 
 /// A courier at work. Dropping it ends it as a crash would; what it had claimed is tried when the leases have ended.
 #[derive(Debug)]
-pub struct RunningCourier {
-    stop: watch::Sender<bool>,
-    task: Option<JoinHandle<()>>,
-}
+pub struct RunningCourier(Running);
 
 impl RunningCourier {
     /// Claims no more, waits for the calls that are made, writes down what became of them, and ends.
-    pub async fn shutdown(mut self) {
-        self.stop.send_replace(true);
-        if let Some(task) = self.task.take() {
-            let _ = task.await; // it has ended, whatever way
-        }
-    }
-}
-
-impl Drop for RunningCourier {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+    pub async fn shutdown(self) {
+        self.0.shutdown().await;
     }
 }
 
 impl<D: Dialect> Courier<D> {
     /// Starts delivering, in a task of its own.
     pub fn start(self) -> RunningCourier {
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
+        let (mut running, stopped) = Running::new();
+        running.spawn(async move {
             let mut listening = JoinSet::new(); // ends with this task, whatever way
-            listening.spawn(self.listen());
-            Work { calls: JoinSet::new(), unsettled: Vec::new(), look_ms: 0, courier: self }.run(stopped).await;
+            let shared = &self.notifier.0;
+            listening.spawn(listen(shared.pool.clone(), shared.channel.clone(), shared.wake.clone()));
+            Work { calls: JoinSet::new(), unsettled: Vec::new(), looks: Looks::default(), courier: self }
+                .run(stopped)
+                .await;
         });
-        RunningCourier { stop, task: Some(task) }
-    }
-
-    /// Passes on what the database tells; while it tells nothing, the period is the net.
-    fn listen(&self) -> impl Future<Output = ()> + Send + 'static {
-        let shared = Arc::clone(&self.notifier.0);
-        async move {
-            loop {
-                if let Err(error) = D::listen(&shared.pool, &shared.channel, &shared.wake).await {
-                    debug!(%error, "the database tells nothing of new notifications at this moment");
-                }
-                tokio::time::sleep(AFTER_TROUBLE).await;
-            }
-        }
+        RunningCourier(running)
     }
 }
 
@@ -73,8 +47,7 @@ struct Work<D: Dialect> {
     calls: JoinSet<Result<Ended, Error>>,
     /// What is known and not yet written.
     unsettled: Vec<Ended>,
-    /// The pause before the next look, while a commit is expected.
-    look_ms: i64,
+    looks: Looks,
 }
 
 impl<D: Dialect> Work<D> {
@@ -143,16 +116,10 @@ impl<D: Dialect> Work<D> {
     fn next_look(&mut self, due_ms: i64) -> i64 {
         let shared = &self.courier.notifier.0;
         let period_ms = millis(self.courier.settings.period);
-        if shared.wake.take() {
-            self.look_ms = FIRST_LOOK_MS;
-        }
         let now_ms = shared.clock.now_ms();
-        if self.look_ms > 0 && self.look_ms < period_ms {
-            let next_ms = now_ms.saturating_add(self.look_ms);
-            self.look_ms = self.look_ms.saturating_mul(2);
-            return next_ms.min(due_ms.max(now_ms.saturating_add(1)));
+        if let Some(pause_ms) = self.looks.pause_ms(&shared.wake, period_ms) {
+            return now_ms.saturating_add(pause_ms).min(due_ms.max(now_ms.saturating_add(1)));
         }
-        self.look_ms = 0;
         due_ms.clamp(now_ms.saturating_add(1), now_ms.saturating_add(period_ms))
     }
 

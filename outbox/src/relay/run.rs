@@ -1,72 +1,46 @@
 //! The relay as a task.
 
-use std::time::Duration;
-
-use sqlx::Pool;
-use tokio::{
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{sync::watch, task::JoinSet};
 use tracing::{debug, warn};
 
 use super::{Publisher, Relay, lane::lanes_of};
-use crate::{clock::millis, database::Dialect, error::Error, outbox::Outcome};
-
-/// First pause after a row was written whose transaction has not committed yet; doubled up to the period.
-const FIRST_LOOK_MS: i64 = 1;
-/// Pause after the database failed.
-const AFTER_TROUBLE: Duration = Duration::from_secs(1);
+use crate::{
+    clock::millis,
+    database::Dialect,
+    error::Error,
+    outbox::Outcome,
+    running::Running,
+    wake::{AFTER_TROUBLE, Looks, listen},
+};
 
 /// How often a relay that shall end tries to write down what it knows.
 const LAST_TRIES: u32 = 3;
 
 /// A relay at work. Dropping it ends it as a crash would; what it had claimed is sent when the leases have ended.
 #[derive(Debug)]
-pub struct RunningRelay {
-    stop: watch::Sender<bool>,
-    task: Option<JoinHandle<()>>,
-}
+pub struct RunningRelay(Running);
 
 impl RunningRelay {
     /// Claims no more, waits for what is being sent, writes down what became of it, and ends.
-    pub async fn shutdown(mut self) {
-        self.stop.send_replace(true);
-        if let Some(task) = self.task.take() {
-            let _ = task.await; // it has ended, whatever way
-        }
-    }
-}
-
-impl Drop for RunningRelay {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+    pub async fn shutdown(self) {
+        self.0.shutdown().await;
     }
 }
 
 impl<D: Dialect, P: Publisher> Relay<D, P> {
     /// Starts sending, in a task of its own.
     pub fn start(self) -> RunningRelay {
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
+        let (mut running, stopped) = Running::new();
+        running.spawn(async move {
             let mut listening = JoinSet::new(); // ends with this task, however it ends
             if let Some(channel) = self.outbox.0.channel.clone() {
-                listening.spawn(listen::<D>(self.outbox.0.pool.clone(), channel, self.outbox.0.wake.clone()));
+                listening.spawn(listen(self.outbox.0.pool.clone(), channel, self.outbox.0.wake.clone()));
             }
-            Work { lanes: JoinSet::new(), rows: 0, unsettled: Vec::new(), look_ms: 0, relay: self }.run(stopped).await;
+            Work { lanes: JoinSet::new(), rows: 0, unsettled: Vec::new(), looks: Looks::default(), relay: self }
+                .run(stopped)
+                .await;
         });
-        RunningRelay { stop, task: Some(task) }
-    }
-}
-
-/// Passes on what the database tells; while it tells nothing, the relay's period is the net.
-async fn listen<D: Dialect>(pool: Pool<D>, channel: String, wake: crate::wake::Wake) {
-    loop {
-        if let Err(error) = D::listen(&pool, &channel, &wake).await {
-            debug!(%error, channel, "the database tells nothing of new rows at this moment");
-        }
-        tokio::time::sleep(AFTER_TROUBLE).await;
+        RunningRelay(running)
     }
 }
 
@@ -78,8 +52,7 @@ struct Work<D: Dialect, P> {
     rows: usize,
     /// What is known and not yet written.
     unsettled: Vec<Outcome>,
-    /// The pause before the next look, while a commit is expected.
-    look_ms: i64,
+    looks: Looks,
 }
 
 impl<D: Dialect, P: Publisher> Work<D, P> {
@@ -181,16 +154,10 @@ impl<D: Dialect, P: Publisher> Work<D, P> {
         if self.room() == 0 {
             return shared.clock.now_ms().saturating_add(period_ms); // a lane that ends makes room, and wakes us
         }
-        if shared.wake.take() {
-            self.look_ms = FIRST_LOOK_MS;
-        }
         let now_ms = shared.clock.now_ms();
-        if self.look_ms > 0 && self.look_ms < period_ms {
-            let next_ms = now_ms.saturating_add(self.look_ms);
-            self.look_ms = self.look_ms.saturating_mul(2);
-            return next_ms;
+        if let Some(pause_ms) = self.looks.pause_ms(&shared.wake, period_ms) {
+            return now_ms.saturating_add(pause_ms);
         }
-        self.look_ms = 0;
         let due = async {
             let mut connection = shared.pool.acquire().await?;
             shared.table.next_due_ms(&mut connection, &[]).await

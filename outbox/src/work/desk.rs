@@ -119,13 +119,7 @@ impl<D: Dialect> WorkTable<D> {
         }
         let found = self.find(&mut transaction, "id = ?", &[row.into()]).await?;
         transaction.rollback().await?;
-        let reason = match found.map(|found| found.status) {
-            None => "there is none",
-            Some(Status::Pending) => "it is being tried at this moment",
-            Some(Status::Done) => "it is done",
-            Some(_) => "it is given up already",
-        };
-        Err(Error::Refused { table: self.name(), row, reason })
+        Err(Error::Refused { table: self.name(), row, reason: undecidable(found.map(|found| found.status)) })
     }
 
     fn tried(&self, mut row: Row) -> Result<Tried, Error> {
@@ -149,5 +143,15 @@ impl<D: Dialect> WorkTable<D> {
             row: id,
             reason: unreadable.to_string(),
         })
+    }
+}
+
+/// Why nobody can decide about a row of this status, or about one that is not there.
+pub(crate) fn undecidable(status: Option<Status>) -> &'static str {
+    match status {
+        None => "there is none",
+        Some(Status::Pending) => "it is being tried at this moment",
+        Some(Status::Done) => "it is done",
+        Some(_) => "it is given up already",
     }
 }

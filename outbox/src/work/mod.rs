@@ -16,6 +16,8 @@ mod clean;
 mod desk;
 mod table;
 
+#[cfg(feature = "notification")]
+pub(crate) use self::desk::undecidable;
 pub use self::desk::{Backlog, Tried};
 pub(crate) use self::table::{Claim, Failure, WorkTable, shortened};
 
