@@ -216,6 +216,20 @@ impl Bench {
         self.clock.advance(ms);
     }
 
+    /// A started one in which a half message was checked once, as often as allowed, and parked. With the id of its record.
+    pub(super) fn with_parked(body: &str) -> (Self, String) {
+        let mut bench = Self::started();
+        bench.config.apply("transactionCheckMax=1").unwrap();
+        bench.half(body);
+        bench.advance(6 * SECOND);
+        bench.check();
+        bench.advance(30 * SECOND);
+        bench.check();
+        let parked = bench.records(PARKED_TOPIC, 0).remove(0);
+        let id = RecordView::parse(&parked).unwrap().message_id().to_string();
+        (bench, id)
+    }
+
     pub(super) fn half(&mut self, body: &str) -> Sent {
         self.half_with(body, "")
     }

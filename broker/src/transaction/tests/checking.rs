@@ -219,15 +219,7 @@ fn an_operator_gets_a_check_at_once() {
 
 #[test]
 fn thread_598_a_parked_message_is_checked_again_when_resumed() {
-    let mut bench = Bench::started();
-    bench.config.apply("transactionCheckMax=1").unwrap();
-    bench.half("order 42");
-    bench.advance(6 * SECOND);
-    bench.check();
-    bench.advance(30 * SECOND);
-    bench.check();
-    let parked = bench.records("TRANS_CHECK_MAX_TIME_TOPIC", 0).remove(0);
-    let id = RecordView::parse(&parked).unwrap().message_id().to_string();
+    let (bench, id) = Bench::with_parked("order 42");
     assert!(bench.transactions().resume("7F00000100002A9F00000000000FFFFF", "ann").is_err());
     assert!(bench.transactions().resume("nonsense", "ann").is_err());
     bench.transactions().resume(&id, "ann").unwrap();

@@ -90,15 +90,7 @@ fn a_parked_message_whose_op_record_was_lost_in_a_crash_is_not_parked_again() {
 
 #[test]
 fn a_resumed_message_is_undecided_after_a_restart_although_its_first_life_ended() {
-    let mut bench = Bench::started();
-    bench.config.apply("transactionCheckMax=1").unwrap();
-    bench.half("order 42");
-    bench.advance(6 * SECOND);
-    bench.check();
-    bench.advance(30 * SECOND);
-    bench.check();
-    let parked = bench.records("TRANS_CHECK_MAX_TIME_TOPIC", 0).remove(0);
-    let id = tenonmq_protocol::message::RecordView::parse(&parked).unwrap().message_id().to_string();
+    let (mut bench, id) = Bench::with_parked("order 42");
     bench.transactions().resume(&id, "ann").unwrap();
     bench.saved(None);
     bench.kill();
@@ -109,15 +101,7 @@ fn a_resumed_message_is_undecided_after_a_restart_although_its_first_life_ended(
 
 #[test]
 fn a_resumed_message_that_was_rolled_back_is_not_exhausted_again_after_a_restart() {
-    let mut bench = Bench::started();
-    bench.config.apply("transactionCheckMax=1").unwrap();
-    bench.half("order 42");
-    bench.advance(6 * SECOND);
-    bench.check();
-    bench.advance(30 * SECOND);
-    bench.check();
-    let parked = bench.records("TRANS_CHECK_MAX_TIME_TOPIC", 0).remove(0);
-    let id = tenonmq_protocol::message::RecordView::parse(&parked).unwrap().message_id().to_string();
+    let (mut bench, id) = Bench::with_parked("order 42");
     bench.transactions().resume(&id, "ann").unwrap();
     bench.transactions().decide_by_hand(&*bench.around, 1, RolledBack, "ann").unwrap();
     let fates = |bench: &Bench| -> Vec<_> {
