@@ -5,12 +5,13 @@ use std::{error::Error, path::Path, time::Duration};
 use serde_json::Value;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use tenonmq_client::{ConsumeFrom, PushConsumer};
+use tenonmq_examples::database;
 use tenonmq_outbox::{
     Effects, Inbox, Incoming, RunningRetrier, Schedule,
     fault::{Faults, Point},
 };
 
-use crate::{TOPIC, database};
+use crate::TOPIC;
 
 /// One service. All three have the same shape: what an order did is a line in a table of its own.
 pub(crate) struct Follower {

@@ -15,27 +15,22 @@
 //! Uses the name server that is given or the default one; when nobody listens there it starts a broker of its own, and stops and
 //! starts that one meanwhile. Ends with the books of all four services, and with failure if they do not balance.
 
-mod broker;
 mod fate;
 mod followers;
 mod orders;
 mod report;
 
-use std::{error::Error, path::Path, process::ExitCode, time::Duration};
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use sqlx::{
-    SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
-};
 use tenonmq_client::Admin;
-use tenonmq_outbox::Schema;
+use tenonmq_examples::Broker;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
 };
 
-use crate::{broker::Broker, fate::Fate, followers::Followers, orders::Orders, report::Books};
+use crate::{fate::Fate, followers::Followers, orders::Orders, report::Books};
 
 /// The topic that joins the services.
 const TOPIC: &str = "order_paid";
@@ -117,16 +112,4 @@ async fn run(args: Args) -> Result<Books, Box<dyn Error>> {
     orders.shutdown().await;
     Broker::shutdown(broker).await;
     Ok(books)
-}
-
-/// A service's own database, with the tables of the toolkit.
-async fn database(path: &Path) -> Result<SqlitePool, Box<dyn Error>> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .busy_timeout(Duration::from_secs(10));
-    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
-    Schema::default().migrate(&pool).await?;
-    Ok(pool)
 }

@@ -4,12 +4,13 @@ use std::{error::Error, path::Path, time::Duration};
 
 use serde_json::json;
 use sqlx::{Sqlite, SqlitePool};
+use tenonmq_examples::database;
 use tenonmq_outbox::{
     Outbox, Outgoing, RunningRelay, Schedule, Transactional,
     fault::{Faults, Point},
 };
 
-use crate::{TOPIC, database, fate::Fate};
+use crate::{TOPIC, fate::Fate};
 
 const GROUP: &str = "order_service";
 

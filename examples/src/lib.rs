@@ -3,3 +3,33 @@
 //! | example | shows |
 //! |---|---|
 //! | `order_payment` | an order is paid in one database if and only if its stock is deducted and its points are added in two others |
+//!
+//! Each checks itself at its end and exits with a failure when the books do not balance. Here is what they share: a
+//! [`Broker`] for when none runs, and a [`database`] for a service.
+
+mod broker;
+
+use std::{error::Error, path::Path, time::Duration};
+
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
+};
+use tenonmq_outbox::Schema;
+
+pub use self::broker::Broker;
+
+/// A service's own SQLite database at `path`, with the tables of the toolkit.
+///
+/// # Errors
+/// When it cannot be opened or written.
+pub async fn database(path: &Path) -> Result<SqlitePool, Box<dyn Error>> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(Duration::from_secs(10));
+    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
+    Schema::default().migrate(&pool).await?;
+    Ok(pool)
+}

@@ -4,12 +4,25 @@
 //! work end there as if the process had died: nothing after the point runs, open transactions are not committed, leases are
 //! not given back. What is in the database then is what a restart finds. Without the feature a point is no code at all.
 
-/// A place between two steps that a crash can separate.
-///
-/// [`Point::ALL`] lists them, so that a test can go through every one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Point {
+macro_rules! points {
+    ($($(#[$doc:meta])* $point:ident,)*) => {
+        /// A place between two steps that a crash can separate.
+        ///
+        /// [`Point::ALL`] lists them, so that a test can go through every one.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Point {
+            $($(#[$doc])* $point,)*
+        }
+
+        impl Point {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$point),*];
+        }
+    };
+}
+
+points! {
     /// Outbox: the row is written; the caller's transaction is not committed.
     PublishWritten,
     /// Relay: rows are leased; the lease is not committed.
@@ -69,37 +82,6 @@ pub enum Point {
 impl Point {
     /// Those of outbox, relay and inbox: the first of [`ALL`](Self::ALL).
     pub const OF_OUTBOX_AND_INBOX: &'static [Self] = Self::ALL.split_at(Self::CleaningWritten as usize + 1).0;
-
-    /// All of them.
-    pub const ALL: &'static [Self] = &[
-        Self::PublishWritten,
-        Self::ClaimWritten,
-        Self::Claimed,
-        Self::Sent,
-        Self::OutcomeWritten,
-        Self::OutcomeKept,
-        Self::ReceiptWritten,
-        Self::EffectsWritten,
-        Self::EffectsKept,
-        Self::HandlingFailed,
-        Self::FailureKept,
-        Self::RetryClaimed,
-        Self::CleaningWritten,
-        Self::HalfStored,
-        Self::HalfWritten,
-        Self::HalfDeciding,
-        Self::HalfCommitted,
-        Self::HalfTakenOver,
-        Self::HalfVoidWritten,
-        Self::HalfVoid,
-        Self::NotificationWritten,
-        Self::NotificationClaimWritten,
-        Self::NotificationClaimed,
-        Self::NotificationAnswered,
-        Self::NotificationOutcomeWritten,
-        Self::NotificationOutcomeKept,
-        Self::NotificationDecisionWritten,
-    ];
 }
 
 /// Which points are to crash. Clones share it.

@@ -9,62 +9,51 @@ use crate::{
 const LONGEST_NAME: usize = 40;
 const LONGEST_PREFIX: usize = 20;
 
-/// A table of this crate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Table {
-    /// `msg_published`: what is to be sent, and what was.
-    Published,
-    /// `msg_published_archive`: what was sent long ago.
-    Archive,
-    /// `msg_received`: what was received.
-    Received,
-    /// `msg_half`: half messages of rows in `msg_published`.
-    Half,
-    /// `msg_migrations`: which migrations have run.
-    Migrations,
-    /// `msg_notification`: whom to notify of what.
-    Notification,
-    /// `msg_notification_log`: every try of it, and every decision about it.
-    NotificationLog,
+macro_rules! tables {
+    ($($(#[$doc:meta])* $table:ident = $token:literal, $name:literal;)*) => {
+        /// A table of this crate.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Table {
+            $(#[doc = concat!("`", $name, "`: ")] $(#[$doc])* $table,)*
+        }
+
+        impl Table {
+            /// All of them.
+            pub const ALL: [Self; [$($token),*].len()] = [$(Self::$table),*];
+
+            /// What stands for it in a statement.
+            fn token(self) -> &'static str {
+                match self {
+                    $(Self::$table => $token,)*
+                }
+            }
+
+            fn default_name(self) -> &'static str {
+                match self {
+                    $(Self::$table => $name,)*
+                }
+            }
+        }
+    };
 }
 
-impl Table {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Published,
-        Self::Archive,
-        Self::Received,
-        Self::Half,
-        Self::Migrations,
-        Self::Notification,
-        Self::NotificationLog,
-    ];
-
-    /// What stands for it in a statement.
-    fn token(self) -> &'static str {
-        match self {
-            Self::Published => "published",
-            Self::Archive => "archive",
-            Self::Received => "received",
-            Self::Half => "half",
-            Self::Migrations => "migrations",
-            Self::Notification => "notification",
-            Self::NotificationLog => "notification_log",
-        }
-    }
-
-    fn default_name(self) -> &'static str {
-        match self {
-            Self::Published => "msg_published",
-            Self::Archive => "msg_published_archive",
-            Self::Received => "msg_received",
-            Self::Half => "msg_half",
-            Self::Migrations => "msg_migrations",
-            Self::Notification => "msg_notification",
-            Self::NotificationLog => "msg_notification_log",
-        }
-    }
+// Its word in the statements here, and its name unless another is given.
+tables! {
+    /// what is to be sent, and what was.
+    Published = "published", "msg_published";
+    /// what was sent long ago.
+    Archive = "archive", "msg_published_archive";
+    /// what was received.
+    Received = "received", "msg_received";
+    /// half messages of rows in `msg_published`.
+    Half = "half", "msg_half";
+    /// which migrations have run.
+    Migrations = "migrations", "msg_migrations";
+    /// whom to notify of what.
+    Notification = "notification", "msg_notification";
+    /// every try of it, and every decision about it.
+    NotificationLog = "notification_log", "msg_notification_log";
 }
 
 /// What the tables are called. Cheap to clone.

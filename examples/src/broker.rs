@@ -7,7 +7,7 @@ use tenonmq_broker::{config::LiveConfig, core::clock::Clock, lifecycle::Running}
 use tokio::net::TcpStream;
 
 /// A broker over a temporary directory.
-pub(crate) struct Broker {
+pub struct Broker {
     /// `None` while it is away.
     running: Option<Running>,
     ports: [u16; 2],
@@ -16,7 +16,7 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// Starts one, unless somebody listens at `name_server`.
-    pub(crate) async fn unless_reachable(name_server: &str) -> Result<Option<Self>, Box<dyn Error>> {
+    pub async fn unless_reachable(name_server: &str) -> Result<Option<Self>, Box<dyn Error>> {
         if TcpStream::connect(name_server).await.is_ok() {
             return Ok(None);
         }
@@ -27,12 +27,12 @@ impl Broker {
     }
 
     /// Where it is found.
-    pub(crate) fn name_server(&self) -> String {
+    pub fn name_server(&self) -> String {
         format!("127.0.0.1:{}", self.ports[0])
     }
 
     /// Starts it, unless it runs; again over the same data, on the same ports.
-    pub(crate) async fn start(broker: &mut Option<Self>) -> Result<(), Box<dyn Error>> {
+    pub async fn start(broker: &mut Option<Self>) -> Result<(), Box<dyn Error>> {
         let Some(broker) = broker.as_mut().filter(|broker| broker.running.is_none()) else { return Ok(()) };
         let root = broker.data.path().to_string_lossy().into_owned();
         let [name_server, port] = broker.ports.map(|port| port.to_string());
@@ -55,14 +55,14 @@ impl Broker {
     }
 
     /// Takes it away.
-    pub(crate) async fn stop(broker: &mut Option<Self>) {
+    pub async fn stop(broker: &mut Option<Self>) {
         if let Some(running) = broker.as_mut().and_then(|broker| broker.running.take()) {
             running.shutdown().await;
         }
     }
 
     /// Ends it.
-    pub(crate) async fn shutdown(mut broker: Option<Self>) {
+    pub async fn shutdown(mut broker: Option<Self>) {
         Self::stop(&mut broker).await;
     }
 }
