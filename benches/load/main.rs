@@ -27,7 +27,6 @@
 //! replies of one read with as many new requests in one write. With `--pid` the server's CPU time per operation and its
 //! private memory are measured from `/proc`.
 
-mod meter;
 mod null;
 mod peer;
 mod report;
@@ -47,8 +46,8 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use hdrhistogram::Histogram;
 
-use meter::ServerMeter;
 use report::Report;
+use tenonmq_benches::ServerMeter;
 use workload::{Kind, Settings, Tally, pending, timer};
 
 /// Load for remoting brokers, and the null server they are compared with.

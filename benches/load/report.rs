@@ -2,10 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{
-    meter::ServerUse,
-    workload::{Kind, Settings, Tally},
-};
+use tenonmq_benches::ServerUse;
+
+use crate::workload::{Kind, Settings, Tally};
 
 /// What is printed at the end.
 pub(crate) struct Report<'a> {

@@ -5,20 +5,26 @@
 //! cargo run --release -p tenonmq-benches --bin outbox --features postgres -- --postgres postgres://…
 //! ```
 //!
-//! The broker is none: sending is free, so that the figures are the tables'.
+//! The broker is none: sending is free, so that the figures are the tables'. Beside each stands a service that has written
+//! the same by hand ([`by_hand`]): a loop that looks each second, and a bare transaction.
+
+mod by_hand;
 
 use std::{
     collections::HashMap,
     error::Error,
+    process,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use by_hand::ByHand;
 use clap::Parser;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use sqlx::{Pool, Transaction};
-use tenonmq_outbox::{Dialect, Effects, Inbox, Incoming, Outbox, Outgoing, PublishError, Publisher, Schema};
+use tenonmq_benches::ServerMeter;
+use tenonmq_outbox::{Effects, Inbox, Incoming, Outbox, Outgoing, PublishError, Publisher, Schema};
 use tokio::sync::watch;
 
 type Done<T = ()> = Result<T, Box<dyn Error>>;
@@ -54,25 +60,37 @@ async fn main() -> Done {
     measure(sqlx::SqlitePool::connect_with(file).await?, &options).await
 }
 
-async fn measure<D: Dialect>(pool: Pool<D>, options: &Options) -> Done {
+async fn measure<D: ByHand>(pool: Pool<D>, options: &Options) -> Done {
     let scene = Scene::over(pool, options).await?;
     println!("publish: {:.0} rows a second, 100 in a transaction", scene.fill("fill", options.rows).await?);
-    println!("relay: {:.0} messages a second", scene.drain(options.rows).await?);
+    println!("relay: {}", scene.drain(options.rows).await?);
     scene.latency(1_000).await?;
     if options.waiting > 0 {
         scene.fill("wait", options.waiting).await?;
-        println!("relay, {} more waiting: {:.0} messages a second", options.waiting, scene.drain(options.rows).await?);
+        println!("relay, {} more waiting: {}", options.waiting, scene.drain(options.rows).await?);
     }
+    scene.by_hand(options.rows, 1_000).await?;
     let inbox = Inbox::builder(scene.pool.clone(), "bench").schema(scene.schema.clone()).build();
-    let started = Instant::now();
-    for number in 0..2_000 {
+    let by_inbox = each_of(2_000, async |number| {
         inbox.receive(&Incoming::new("t", format!("k{number}"), scene.content.clone()), &Nothing).await?;
-    }
-    println!("inbox: {:.0} µs a message, one after the other", started.elapsed().as_secs_f64() * 1e6 / 2_000.0);
+        Ok(())
+    });
+    let by_inbox = by_inbox.await?;
+    let bare = each_of(2_000, async |number| scene.insert(&format!("bare-{number}")).await).await?;
+    println!("inbox: {by_inbox:.0} µs a message, one after the other; a transaction with one insert: {bare:.0} µs");
     Ok(())
 }
 
-struct Scene<D: Dialect> {
+/// Microseconds for each of so many.
+async fn each_of(count: usize, work: impl AsyncFn(usize) -> Done) -> Done<f64> {
+    let started = Instant::now();
+    for number in 0..count {
+        work(number).await?;
+    }
+    Ok(started.elapsed().as_secs_f64() * 1e6 / count as f64)
+}
+
+struct Scene<D: ByHand> {
     pool: Pool<D>,
     schema: Schema,
     outbox: Outbox<D>,
@@ -80,7 +98,7 @@ struct Scene<D: Dialect> {
     broker: NoBroker,
 }
 
-impl<D: Dialect> Scene<D> {
+impl<D: ByHand> Scene<D> {
     async fn over(pool: Pool<D>, options: &Options) -> Done<Self> {
         let schema = Schema::default().prefix(&format!("b{:08x}_", rand::random::<u32>()))?;
         schema.migrate(&pool).await?;
@@ -102,44 +120,82 @@ impl<D: Dialect> Scene<D> {
         Ok(rows as f64 / started.elapsed().as_secs_f64())
     }
 
-    /// Messages a second, for so many of those that wait.
-    async fn drain(&self, rows: usize) -> Done<f64> {
-        let before = *self.broker.sent.borrow();
-        let started = Instant::now();
+    /// How fast a relay sends so many of those that wait.
+    async fn drain(&self, rows: usize) -> Done<String> {
         let relay = self.outbox.relay(self.broker.clone()).start();
+        let rate = self.rate(rows).await;
+        relay.shutdown().await;
+        rate
+    }
+
+    /// Messages a second and CPU time for each, from now until so many have been sent.
+    async fn rate(&self, rows: usize) -> Done<String> {
+        let before = *self.broker.sent.borrow();
+        let meter = ServerMeter::start(process::id())?;
+        let started = Instant::now();
         self.broker.sent.subscribe().wait_for(|sent| *sent >= before + rows).await?;
         let rate = rows as f64 / started.elapsed().as_secs_f64();
-        relay.shutdown().await;
-        Ok(rate)
+        let each = meter.stop()?.cpu.as_secs_f64() * 1e6 / rows as f64;
+        Ok(format!("{rate:.0} messages a second, {each:.0} µs of this process' CPU each"))
     }
 
     /// From the commit to the send.
     async fn latency(&self, messages: usize) -> Done {
         for calls in [true, false] {
             let relay = self.outbox.relay(self.broker.clone()).start();
-            for number in 0..messages {
-                let id = format!("late-{calls}-{number}");
+            self.be_late(messages, &format!("late-{calls}"), async |id| {
                 let mut transaction = self.pool.begin().await?;
-                self.outbox.publish(&mut transaction, &Outgoing::new("t", &id, self.content.clone())).await?;
+                self.outbox.publish(&mut transaction, &Outgoing::new("t", id, self.content.clone())).await?;
                 transaction.commit().await?;
-                self.broker.committed.lock().insert(id, Instant::now());
                 if calls {
                     self.outbox.wake();
                 }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+                Ok(())
+            })
+            .await?;
             relay.shutdown().await;
-            let mut late = self.broker.late.lock();
-            let at = |quantile| late.value_at_quantile(quantile) as f64 / 1_000.0;
             let how = if calls { "with wake()" } else { "without wake()" };
-            println!(
-                "commit to send, {how}: p50 {:.2} ms, p99 {:.2} ms (a poll each second: 500, 990)",
-                at(0.5),
-                at(0.99)
-            );
-            late.reset();
+            println!("commit to send, {how}: {}", self.broker.lateness());
         }
         Ok(())
+    }
+
+    /// Commits messages that the broker takes the time of.
+    async fn be_late(&self, messages: usize, name: &str, commit: impl AsyncFn(&str) -> Done) -> Done {
+        for number in 0..messages {
+            let id = format!("{name}-{number}");
+            commit(&id).await?;
+            self.broker.is_committed(id);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let mut sent = self.broker.sent.subscribe();
+        sent.wait_for(|_| self.broker.half_way.lock().is_empty()).await?;
+        Ok(())
+    }
+
+    /// The same by a loop that looks each second.
+    async fn by_hand(&self, rows: usize, late: usize) -> Done {
+        D::create(&self.pool).await?;
+        for first in (0..rows).step_by(100) {
+            let mut transaction = self.pool.begin().await?;
+            for number in first..rows.min(first + 100) {
+                D::insert(&mut transaction, &format!("fill-{number}"), &self.content).await?;
+            }
+            transaction.commit().await?;
+        }
+        let relay = tokio::spawn(by_hand::relay(self.pool.clone(), self.broker.clone()));
+        println!("by hand: {}", self.rate(rows).await?);
+        self.be_late(late, "late-by-hand", async |id| self.insert(id).await).await?;
+        println!("commit to send, by hand: {}", self.broker.lateness());
+        relay.abort();
+        Ok(())
+    }
+
+    /// A transaction with one insert.
+    async fn insert(&self, id: &str) -> Done {
+        let mut transaction = self.pool.begin().await?;
+        D::insert(&mut transaction, id, &self.content).await?;
+        Ok(transaction.commit().await?)
     }
 }
 
@@ -147,7 +203,8 @@ impl<D: Dialect> Scene<D> {
 #[derive(Clone)]
 struct NoBroker {
     sent: watch::Sender<usize>,
-    committed: Arc<Mutex<HashMap<String, Instant>>>,
+    /// Messages of which one of commit and send is known, and when that was.
+    half_way: Arc<Mutex<HashMap<String, Instant>>>,
     /// In µs.
     late: Arc<Mutex<Histogram<u64>>>,
 }
@@ -155,17 +212,48 @@ struct NoBroker {
 impl Default for NoBroker {
     fn default() -> Self {
         let late = Histogram::new(3).map_or_else(|_| unreachable!("three digits are allowed"), Mutex::new);
-        Self { sent: watch::Sender::new(0), committed: Arc::default(), late: Arc::new(late) }
+        Self { sent: watch::Sender::new(0), half_way: Arc::default(), late: Arc::new(late) }
+    }
+}
+
+impl NoBroker {
+    /// A message's commit has been seen; one that was sent before that is not late at all.
+    fn is_committed(&self, id: String) {
+        let mut half_way = self.half_way.lock();
+        if half_way.remove(&id).is_some() {
+            self.note(Duration::ZERO);
+        } else {
+            half_way.insert(id, Instant::now());
+        }
+    }
+
+    fn is_sent(&self, id: &str) {
+        let mut half_way = self.half_way.lock();
+        if let Some(committed) = half_way.remove(id) {
+            self.note(committed.elapsed());
+        } else {
+            half_way.insert(id.to_owned(), Instant::now());
+        }
+    }
+
+    fn note(&self, late: Duration) {
+        self.late.lock().saturating_record(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// What was measured since the last look.
+    fn lateness(&self) -> String {
+        let mut late = self.late.lock();
+        let at = |quantile| late.value_at_quantile(quantile) as f64 / 1_000.0;
+        let text = format!("p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms", at(0.5), at(0.99), at(1.0));
+        late.reset();
+        text
     }
 }
 
 impl Publisher for NoBroker {
     async fn publish(&self, message: &Outgoing) -> Result<String, PublishError> {
         if message.business_id().starts_with("late") {
-            // one that is sent before its committer has looked at the clock is not late at all
-            let committed = self.committed.lock().remove(message.business_id());
-            let late = committed.map_or(0, |at| u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX));
-            let _ = self.late.lock().record(late);
+            self.is_sent(message.business_id());
         }
         self.sent.send_modify(|sent| *sent += 1);
         Ok(String::new())
@@ -174,7 +262,7 @@ impl Publisher for NoBroker {
 
 struct Nothing;
 
-impl<D: Dialect> Effects<D> for Nothing {
+impl<D: ByHand> Effects<D> for Nothing {
     type Error = std::convert::Infallible;
 
     async fn apply(&self, _: &mut Transaction<'_, D>, _: &Incoming) -> Result<(), Self::Error> {

@@ -1,4 +1,6 @@
-//! What the benchmarks share: a broker in this process, without clients.
+//! What the benchmarks share: a broker in this process, without clients, and a meter for any process.
+
+mod meter;
 
 use std::{path::Path, sync::Arc};
 
@@ -8,6 +10,8 @@ use tenonmq_broker::{
     lifecycle::Running,
 };
 use tokio::runtime::Runtime;
+
+pub use self::meter::{ServerMeter, ServerUse};
 
 /// A running broker, driven through its core.
 pub struct Embedded {

@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tenonmq_benches::{ServerMeter, ServerUse};
+
 use super::{Sender, Settings, pipeline, queue_of};
-use crate::{
-    meter::{ServerMeter, ServerUse},
-    peer::Peer,
-};
+use crate::peer::Peer;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::BytesMut;
 use hdrhistogram::Histogram;
+use tenonmq_benches::{ServerMeter, ServerUse};
 use tenonmq_protocol::{
     code::{RequestCode, ResponseCode},
     command::{CommandView, HeaderScratch},
@@ -19,10 +20,7 @@ use tenonmq_protocol::{
 };
 
 use super::{Sender, Settings, failure, invalid, is_success, now_ms, pipeline, pull, queue_of};
-use crate::{
-    meter::{ServerMeter, ServerUse},
-    peer::Peer,
-};
+use crate::peer::Peer;
 
 /// How long the last messages may be late before the run gives up.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -3,26 +3,34 @@
 use std::{fs, io, time::Duration};
 
 /// The start of a measurement.
-pub(crate) struct ServerMeter {
+pub struct ServerMeter {
     pid: u32,
     cpu: Duration,
 }
 
 /// The end of one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ServerUse {
+pub struct ServerUse {
     /// User and system time of all threads.
-    pub(crate) cpu: Duration,
+    pub cpu: Duration,
     /// Private pages, clean and dirty, in bytes: mappings of files do not count.
-    pub(crate) private_bytes: u64,
+    pub private_bytes: u64,
 }
 
 impl ServerMeter {
-    pub(crate) fn start(pid: u32) -> io::Result<Self> {
+    /// Begins with what the process has used so far.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn start(pid: u32) -> io::Result<Self> {
         Ok(Self { pid, cpu: cpu(pid)? })
     }
 
-    pub(crate) fn stop(&self) -> io::Result<ServerUse> {
+    /// What it used since.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn stop(&self) -> io::Result<ServerUse> {
         Ok(ServerUse { cpu: cpu(self.pid)?.saturating_sub(self.cpu), private_bytes: private_bytes(self.pid)? })
     }
 }
