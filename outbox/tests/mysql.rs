@@ -5,7 +5,13 @@ mod suite;
 use sqlx::{MySql, mysql::MySqlPoolOptions};
 use suite::bench::Bench;
 
-test_database!(MySql);
+test_database!(
+    MySql,
+    Some(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE command = 'Execute' AND time_ms > 200 \
+         AND info LIKE '%{table}%'"
+    )
+);
 
 async fn bench() -> Bench<MySql> {
     let url = std::env::var("TENONMQ_TEST_MYSQL").expect("TENONMQ_TEST_MYSQL; see tests/databases/run");

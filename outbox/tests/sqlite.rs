@@ -10,7 +10,7 @@ use sqlx::{
 };
 use suite::bench::Bench;
 
-test_database!(Sqlite);
+test_database!(Sqlite, None);
 
 async fn bench() -> Bench<Sqlite> {
     let folder = tempfile::tempdir().unwrap();

@@ -31,8 +31,19 @@ pub(crate) struct Settled {
     pub(crate) exhausted: Vec<i64>,
 }
 
+impl Outcome {
+    fn row(&self) -> i64 {
+        match self {
+            Self::Sent { row, .. } | Self::Failed { row, .. } | Self::Behind { row, .. } | Self::Untried { row } => {
+                *row
+            }
+        }
+    }
+}
+
 impl<D: Dialect> Outbox<D> {
-    /// Writes outcomes, all in one transaction.
+    /// Writes outcomes, all in one transaction. Another relay may have sent some of the rows as well, when a lease ended
+    /// meanwhile: whoever comes first locks all of his, and the other one waits.
     pub(crate) async fn settle(
         &self,
         owner: &str,
@@ -46,6 +57,9 @@ impl<D: Dialect> Outbox<D> {
         let shared = &*self.0;
         let now_ms = shared.clock.now_ms();
         let mut transaction = begin(&shared.pool).await?;
+        let mut rows: Vec<i64> = outcomes.iter().map(Outcome::row).collect();
+        rows.sort_unstable();
+        shared.table.hold(&mut transaction, &rows).await?;
         settled.sent = self.write_sent(&mut transaction, outcomes, now_ms).await?;
         let mut retries = Vec::new();
         for outcome in outcomes {

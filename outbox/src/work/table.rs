@@ -142,6 +142,19 @@ impl<D: Dialect> WorkTable<D> {
         Ok(())
     }
 
+    /// Locks rows until the transaction ends, in the order of their ids, as whoever is to change several rows in several
+    /// statements does first: who takes the same locks in another order may wait for one that waits for him.
+    pub(crate) async fn hold(&self, connection: &mut D::Connection, ids: &[i64]) -> Result<(), Error> {
+        if ids.len() < 2 || D::WORDS.lock.is_none() {
+            return Ok(()); // one lock has no order; or the transaction is the only one that writes
+        }
+        // `attempts` is in no secondary index, so MySQL walks the primary key, and locks along it
+        let sql = self.sql_of_ids("SELECT id, attempts FROM {table} WHERE id IN ({ids}) ORDER BY id{for update}", ids);
+        let values: Vec<Value<'_>> = padded(ids).map(Value::Int).collect();
+        D::fetch(connection, &sql, &values).await?;
+        Ok(())
+    }
+
     /// Gives leased rows back untried, to be tried at `at_ms`.
     pub(crate) async fn release(
         &self,

@@ -23,6 +23,9 @@ pub const LEASE_END: Duration = Duration::from_secs(60);
 
 /// A database whose statements tests may write themselves.
 pub trait TestDatabase: Dialect {
+    /// Counts the statements over `{table}` that wait for a row's lock; `None` where there are no such locks.
+    const LOCK_WAITS: Option<&'static str>;
+
     fn run(connection: &mut Self::Connection, sql: String) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
     fn number(connection: &mut Self::Connection, sql: String) -> impl Future<Output = Result<i64, sqlx::Error>> + Send;
 }
@@ -30,8 +33,10 @@ pub trait TestDatabase: Dialect {
 /// Writes [`TestDatabase`] for a driver.
 #[macro_export]
 macro_rules! test_database {
-    ($database:ty) => {
+    ($database:ty, $lock_waits:expr) => {
         impl $crate::suite::bench::TestDatabase for $database {
+            const LOCK_WAITS: Option<&'static str> = $lock_waits;
+
             async fn run(connection: &mut Self::Connection, sql: String) -> Result<u64, sqlx::Error> {
                 let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
                 Ok(done.rows_affected())
@@ -82,6 +87,18 @@ impl<D: TestDatabase> Bench<D> {
         for table in [self.published(), self.received(), self.notifications()] {
             self.run(format!("UPDATE {table} SET attempts = attempts")).await;
         }
+    }
+
+    /// Until so many statements over the outbox wait for a row's lock.
+    pub async fn lock_waits(&self, count: i64) {
+        let Some(sql) = D::LOCK_WAITS else { return };
+        let sql = sql.replace("{table}", &self.published());
+        let waiting = async {
+            while self.number(sql.clone()).await < count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("nothing waits for a lock");
     }
 
     pub fn published(&self) -> String {
@@ -188,6 +205,7 @@ impl<D: TestDatabase> Effects<D> for NoteDown {
 pub struct FakeBroker {
     told: Arc<Mutex<Told>>,
     stored: watch::Sender<Vec<Outgoing>>,
+    asked: watch::Sender<usize>,
     healed: Arc<Notify>,
 }
 
@@ -199,7 +217,12 @@ struct Told {
 
 impl Default for FakeBroker {
     fn default() -> Self {
-        Self { told: Arc::default(), stored: watch::Sender::new(Vec::new()), healed: Arc::default() }
+        Self {
+            told: Arc::default(),
+            stored: watch::Sender::new(Vec::new()),
+            asked: watch::Sender::new(0),
+            healed: Arc::default(),
+        }
     }
 }
 
@@ -217,6 +240,11 @@ impl FakeBroker {
         self.stored.subscribe().wait_for(|stored| stored.len() >= count).await.unwrap();
     }
 
+    /// Until it was asked to store something so many times, whether it has answered or not.
+    pub async fn was_asked(&self, times: usize) {
+        self.asked.subscribe().wait_for(|asked| *asked >= times).await.unwrap();
+    }
+
     /// Refuses that message until [`heal`](Self::heal).
     pub fn fail(&self, id: &str, error: PublishError) {
         self.told.lock().failures.insert(id.to_owned(), error);
@@ -225,6 +253,12 @@ impl FakeBroker {
     /// Never answers for that message, until [`heal`](Self::heal).
     pub fn hang(&self, id: &str) {
         self.told.lock().hanging.insert(id.to_owned());
+    }
+
+    /// Answers for what it was to be silent about.
+    pub fn answer(&self) {
+        self.told.lock().hanging.clear();
+        self.healed.notify_waiters();
     }
 
     /// Loses all messages.
@@ -242,6 +276,7 @@ impl FakeBroker {
 impl Publisher for FakeBroker {
     async fn publish(&self, message: &Outgoing) -> Result<String, PublishError> {
         let id = message.business_id();
+        self.asked.send_modify(|asked| *asked += 1);
         loop {
             let healed = self.healed.notified();
             if !self.told.lock().hanging.contains(id) {

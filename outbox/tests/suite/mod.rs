@@ -69,6 +69,7 @@ macro_rules! whole_suite {
             }
             relay {
                 relays_side_by_side_send_each_message_once,
+                relays_that_write_down_the_same_rows_do_not_lock_each_other_out,
                 a_relay_that_dies_in_mid_claim_loses_nothing,
                 a_message_that_kills_its_relays_is_not_tried_for_ever,
                 failures_follow_the_schedule_to_the_millisecond,

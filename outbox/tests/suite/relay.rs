@@ -11,7 +11,7 @@ use std::{
 
 use tenonmq_outbox::{Error, PublishError, Schedule, Status, SystemClock, fault::Point};
 
-use super::bench::{Bench, LEASE_END, SECOND, START_MS, TestDatabase, each_minute, event};
+use super::bench::{Bench, FakeBroker, LEASE_END, SECOND, START_MS, TestDatabase, each_minute, event};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -26,6 +26,43 @@ pub async fn relays_side_by_side_send_each_message_once<D: TestDatabase>(bench: 
     let ids = bench.broker.ids();
     assert_eq!(ids.len(), 300);
     assert_eq!(ids.into_iter().collect::<HashSet<_>>().len(), 300);
+}
+
+/// Each has sent a row that the other one holds by now, and failed with one that it holds itself.
+pub async fn relays_that_write_down_the_same_rows_do_not_lock_each_other_out<D: TestDatabase>(bench: &Bench<D>) {
+    let (here, there) = (FakeBroker::default(), FakeBroker::default());
+    for id in ["one", "two", "last"] {
+        bench.publish(&event(id)).await;
+        here.hang(id);
+        there.hang(id);
+    }
+    here.fail("one", PublishError::passing("broker away"));
+    there.fail("two", PublishError::passing("broker away"));
+    let owner = async || bench.outbox().find("paid", "one").await.unwrap().unwrap().claimed_by.unwrap();
+    let relay = |broker: &FakeBroker| {
+        let relay = bench.outbox().relay(broker.clone()).schedule(each_minute(3));
+        tokio::spawn(async move { relay.pass().await })
+    };
+    let first = relay(&here);
+    here.was_asked(3).await;
+    let first_owner = owner().await;
+    bench.clock.advance(LEASE_END);
+    let second = relay(&there);
+    there.was_asked(3).await;
+    bench.run(format!("UPDATE {} SET claimed_by = '{first_owner}' WHERE business_id = 'one'", bench.published())).await;
+
+    let mut transaction = bench.pool.begin().await.unwrap();
+    let sql = format!("UPDATE {} SET updated_at = updated_at WHERE business_id = 'last'", bench.published());
+    D::run(&mut *transaction, sql).await.unwrap();
+    here.answer();
+    there.answer();
+    bench.lock_waits(2).await;
+    transaction.commit().await.unwrap();
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    for id in ["one", "two", "last"] {
+        assert_eq!(bench.outbox().find("paid", id).await.unwrap().unwrap().status, Status::Done, "{id}");
+    }
 }
 
 pub async fn a_relay_that_dies_in_mid_claim_loses_nothing<D: TestDatabase>(bench: &Bench<D>) {
