@@ -35,6 +35,7 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
 compile_error!("tenonmq-outbox needs one of its features `sqlite`, `postgres`, `mysql`");
 
+mod builder;
 pub mod clock;
 mod database;
 mod error;

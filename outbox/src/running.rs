@@ -29,3 +29,22 @@ impl Running {
         while self.tasks.join_next().await.is_some() {}
     }
 }
+
+/// What a worker that shall end still tries to write down: what it knows, and no longer than this.
+#[derive(Debug)]
+pub(crate) struct LastTries(u32);
+
+impl Default for LastTries {
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+impl LastTries {
+    /// Counts a failure after the worker was told to end. True when there is nothing left but the lease's end.
+    pub(crate) fn are_over(&mut self) -> bool {
+        let are_over = self.0 == 0;
+        self.0 = self.0.saturating_sub(1);
+        are_over
+    }
+}

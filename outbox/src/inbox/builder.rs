@@ -6,62 +6,35 @@ use sqlx::Pool;
 
 use super::Inbox;
 use crate::{
-    clock::{Clock, SystemClock},
+    builder::{Base, base_setters},
     database::Dialect,
-    fault::Faults,
     relay::Alert,
     schedule::Schedule,
-    schema::Schema,
     work::Tried,
 };
 
 /// Settings of an [`Inbox`].
 pub struct InboxBuilder<D: Dialect> {
-    pub(super) pool: Pool<D>,
+    pub(super) base: Base<D>,
     pub(super) group: String,
-    pub(super) schema: Schema,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) faults: Faults,
     pub(super) schedule: Schedule,
     pub(super) time_limit: Duration,
     pub(super) on_exhausted: Option<Alert>,
     pub(super) trusts_keys: bool,
 }
 
+base_setters!(InboxBuilder);
+
 impl<D: Dialect> InboxBuilder<D> {
     pub(super) fn new(pool: Pool<D>, group: String) -> Self {
         Self {
-            pool,
+            base: Base::new(pool),
             group,
-            schema: Schema::default(),
-            clock: Arc::new(SystemClock),
-            faults: Faults::default(),
             schedule: Schedule::default(),
             time_limit: Duration::from_secs(30),
             on_exhausted: None,
             trusts_keys: false,
         }
-    }
-
-    /// What the tables are called. Default [`Schema::default`].
-    #[must_use]
-    pub fn schema(mut self, schema: Schema) -> Self {
-        self.schema = schema;
-        self
-    }
-
-    /// Tells the time. Default the machine's clock.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Fault points to set off; for tests.
-    #[must_use]
-    pub fn faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
-        self
     }
 
     /// When a message whose handling failed is handled again. Default [`Schedule::default`].

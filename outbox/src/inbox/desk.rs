@@ -4,7 +4,7 @@ use super::Inbox;
 use crate::{
     database::Dialect,
     error::Error,
-    work::{Backlog, Status, Tried},
+    work::{Backlog, Removal, Status, Tried},
 };
 
 impl<D: Dialect> Inbox<D> {
@@ -58,6 +58,6 @@ impl<D: Dialect> Inbox<D> {
     /// # Errors
     /// [`Error::Database`]; the chunks before are removed then.
     pub async fn clean(&self, before_ms: i64) -> Result<u64, Error> {
-        self.0.table.clean(&self.0.pool, before_ms, false, &self.0.faults).await
+        self.0.table.clean(&self.0.pool, before_ms, Removal::Plain, &self.0.faults).await
     }
 }

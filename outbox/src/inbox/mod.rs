@@ -36,6 +36,7 @@ pub use self::{
     retry::{Retrier, RunningRetrier},
 };
 use crate::{
+    builder::Base,
     clock::Clock,
     database::{Dialect, Sql},
     fault::Faults,
@@ -127,8 +128,8 @@ impl<D: Dialect> Inbox<D> {
     }
 
     fn new(builder: InboxBuilder<D>) -> Self {
-        let InboxBuilder { pool, group, schema, clock, faults, schedule, time_limit, on_exhausted, trusts_keys } =
-            builder;
+        let InboxBuilder { base, group, schedule, time_limit, on_exhausted, trusts_keys } = builder;
+        let Base { pool, schema, clock, faults } = base;
         let table = WorkTable::new(&schema, Table::Received, "business_key", "business_key", "AND consumer_group = ?");
         Self(Arc::new(Shared {
             pool,

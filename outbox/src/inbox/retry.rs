@@ -1,15 +1,9 @@
 //! Trying again what failed, by the schedule.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::{Effects, Inbox, Received};
 use crate::{
@@ -20,7 +14,7 @@ use crate::{
     message::{Incoming, headers_from_text},
     running::Running,
     wake::AFTER_TROUBLE,
-    work::{Claim, Failure},
+    work::{Claim, Failure, WrongClock},
 };
 
 /// What a lease is longer than the effects may take.
@@ -34,8 +28,7 @@ pub struct Retrier<D: Dialect, E> {
     period: Duration,
     /// Under which it claims.
     owner: String,
-    /// When rows that were written under a wrong clock are looked for next.
-    next_amend_ms: AtomicI64,
+    wrong_clock: WrongClock,
 }
 
 impl<D: Dialect, E: Effects<D>> Retrier<D, E> {
@@ -47,7 +40,7 @@ impl<D: Dialect, E: Effects<D>> Retrier<D, E> {
             at_once: 4,
             period: Duration::from_millis(500),
             owner,
-            next_amend_ms: AtomicI64::new(0),
+            wrong_clock: WrongClock::default(),
         }
     }
 
@@ -185,28 +178,15 @@ impl<D: Dialect, E: Effects<D>> Retrier<D, E> {
         due_ms.clamp(now_ms.saturating_add(1), now_ms.saturating_add(millis(self.period)))
     }
 
-    /// Once a minute: rows that were written under a wrong clock.
     async fn amend_clock(&self, now_ms: i64) {
-        const EACH_MS: i64 = 60_000;
         let shared = &*self.inbox.0;
-        let Some(horizon) = shared.schedule.horizon() else { return };
-        let next_ms = self.next_amend_ms.load(Ordering::Relaxed);
-        if now_ms < next_ms && next_ms - now_ms <= EACH_MS {
-            return;
-        }
-        self.next_amend_ms.store(now_ms.saturating_add(EACH_MS), Ordering::Relaxed);
-        let horizon_ms = millis(horizon.max(shared.time_limit + SPARE)).saturating_add(EACH_MS);
-        let amended = async {
+        let longest = shared.schedule.horizon().map(|horizon| horizon.max(shared.time_limit + SPARE));
+        let amend = async |horizon_ms| {
             let mut connection = shared.pool.acquire().await?;
             shared.table.amend_clock(&mut connection, &[shared.group.as_str().into()], now_ms, horizon_ms).await
         };
-        match amended.await {
-            Ok(0) => {}
-            Ok(rows) => {
-                warn!(rows, "rows were to wait longer than anything does: the clock was set; they are due now");
-                shared.wake.now();
-            }
-            Err(error) => debug!(%error, "rows written under a wrong clock cannot be looked for"),
+        if self.wrong_clock.look(now_ms, longest, amend).await > 0 {
+            shared.wake.now();
         }
     }
 }

@@ -6,59 +6,32 @@ use sqlx::Pool;
 
 use super::{Keys, Notifier, address::Reach};
 use crate::{
-    clock::{Clock, SystemClock},
+    builder::{Base, base_setters},
     database::Dialect,
-    fault::Faults,
-    schema::Schema,
 };
 
 /// Settings of a [`Notifier`].
 pub struct NotifierBuilder<D: Dialect> {
-    pub(super) pool: Pool<D>,
+    pub(super) base: Base<D>,
     pub(super) keys: Arc<dyn Keys>,
-    pub(super) schema: Schema,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) faults: Faults,
     pub(super) reach: Reach,
     pub(super) largest: usize,
     pub(super) settling: Duration,
     pub(super) tolerance: Duration,
 }
 
+base_setters!(NotifierBuilder);
+
 impl<D: Dialect> NotifierBuilder<D> {
     pub(super) fn new(pool: Pool<D>, keys: impl Keys) -> Self {
         Self {
-            pool,
+            base: Base::new(pool),
             keys: Arc::new(keys),
-            schema: Schema::default(),
-            clock: Arc::new(SystemClock),
-            faults: Faults::default(),
             reach: Reach::public(),
             largest: 1 << 20,
             settling: Duration::from_secs(30),
             tolerance: Duration::from_secs(300),
         }
-    }
-
-    /// What the tables are called. Default [`Schema::default`].
-    #[must_use]
-    pub fn schema(mut self, schema: Schema) -> Self {
-        self.schema = schema;
-        self
-    }
-
-    /// Tells the time. Default the machine's clock.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Fault points to set off; for tests.
-    #[must_use]
-    pub fn faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
-        self
     }
 
     /// Which addresses are called. Default [`Reach::public`].

@@ -1,11 +1,14 @@
 //! What people see of the tasks, and decide about them.
 
-use super::{Notifier, log::Event};
+use sqlx::Transaction;
+
+use super::{Notifier, Shared, log::Event};
 use crate::{
-    database::{Dialect, Row, Sql, Unreadable, Value, begin, padded},
+    database::{Dialect, Row, Unreadable, Value},
     error::Error,
     fault::Point,
-    work::{Backlog, Status, shortened, undecidable},
+    schema::Table,
+    work::{Backlog, Removal, Status, shortened},
 };
 
 /// A task, without its content.
@@ -49,8 +52,6 @@ pub struct Decision<'a> {
 
 const COLUMNS: &str = "id, receiver, business_type, business_id, url, status, attempts, next_attempt_at, claimed_by, \
                        last_error, created_at, updated_at";
-/// Rows that are removed at once.
-const CHUNK: u32 = 200;
 
 impl<D: Dialect> Notifier<D> {
     /// The task of an event.
@@ -77,12 +78,7 @@ impl<D: Dialect> Notifier<D> {
     /// # Errors
     /// As [`find`](Self::find).
     pub async fn list(&self, status: Status, after: i64, limit: u32) -> Result<Vec<Task>, Error> {
-        // the status is part of the statement, so that its partial index serves it
-        let sql = self.0.table.sql(&format!(
-            "SELECT {COLUMNS} FROM {{table}} WHERE status = '{}' AND id > ? ORDER BY id LIMIT ?",
-            status.as_str()
-        ));
-        let rows = D::fetch(&mut *self.0.pool.acquire().await?, &sql, &[after.into(), limit.into()]).await?;
+        let rows = self.0.table.page(&self.0.pool, COLUMNS, status, after, limit).await?;
         rows.into_iter().map(|row| self.read_task(row)).collect()
     }
 
@@ -100,13 +96,11 @@ impl<D: Dialect> Notifier<D> {
     /// # Errors
     /// [`Error::Refused`] when it is being tried, there is none, or the decision lacks who or why; [`Error::Database`].
     pub async fn resend(&self, row: i64, decision: Decision<'_>) -> Result<(), Error> {
-        let sql = self.0.table.sql(
-            "UPDATE {table} SET status = 'pending', attempts = 0, next_attempt_at = ?, claimed_by = NULL, updated_at = ? \
-             WHERE id = ? AND (status <> 'pending' OR claimed_by IS NULL OR next_attempt_at <= ?)",
-        );
-        let now_ms = self.0.clock.now_ms();
-        let values = [now_ms.into(), now_ms.into(), row.into(), now_ms.into()];
-        self.decide(row, Event::Resend, decision, &sql, &values).await?;
+        self.check(row, decision)?;
+        let Shared { table, pool, clock, .. } = &*self.0;
+        let from = [Status::Done, Status::Exhausted, Status::Dropped];
+        let transaction = table.begin_rerun(pool, row, &from, clock.now_ms()).await?;
+        self.keep_decision(transaction, row, Event::Resend, decision).await?;
         self.wake();
         Ok(())
     }
@@ -117,13 +111,10 @@ impl<D: Dialect> Notifier<D> {
     /// [`Error::Refused`] when it is done, given up already or being tried, there is none, or the decision lacks who or
     /// why; [`Error::Database`].
     pub async fn give_up(&self, row: i64, decision: Decision<'_>) -> Result<(), Error> {
-        let sql = self.0.table.sql(
-            "UPDATE {table} SET status = 'dropped', claimed_by = NULL, last_error = ?, updated_at = ? WHERE id = ? \
-             AND (status = 'exhausted' OR (status = 'pending' AND (claimed_by IS NULL OR next_attempt_at <= ?)))",
-        );
-        let now_ms = self.0.clock.now_ms();
-        let values = [shortened(decision.why).into(), now_ms.into(), row.into(), now_ms.into()];
-        self.decide(row, Event::GiveUp, decision, &sql, &values).await
+        self.check(row, decision)?;
+        let Shared { table, pool, clock, .. } = &*self.0;
+        let transaction = table.begin_give_up(pool, row, decision.why, clock.now_ms()).await?;
+        self.keep_decision(transaction, row, Event::GiveUp, decision).await
     }
 
     /// Removes tasks that were done or given up before `before_ms`, with their logs, in small chunks that lock nothing
@@ -132,77 +123,25 @@ impl<D: Dialect> Notifier<D> {
     /// # Errors
     /// [`Error::Database`]; the chunks before are removed then.
     pub async fn clean(&self, before_ms: i64) -> Result<u64, Error> {
-        let walk = "SELECT id, status, created_at, updated_at FROM {table} WHERE id > ? ORDER BY id LIMIT ?";
-        let walk = self.0.table.sql(walk);
-        let (mut after, mut removed) = (0, 0);
-        loop {
-            let rows = D::fetch(&mut *self.0.pool.acquire().await?, &walk, &[after.into(), CHUNK.into()]).await?;
-            let mut is_last = rows.len() < CHUNK as usize;
-            let mut old = Vec::new();
-            for mut row in rows {
-                let Ok(id) = row.int("id") else { continue };
-                after = id;
-                let status = row.text("status").unwrap_or_default();
-                let (Ok(created), Ok(updated)) = (row.int("created_at"), row.int("updated_at")) else { continue };
-                is_last |= created >= before_ms;
-                if created < before_ms && updated < before_ms && matches!(status.as_str(), "done" | "dropped") {
-                    old.push(id);
-                }
-            }
-            removed += self.remove(&old).await?;
-            if is_last {
-                return Ok(removed);
-            }
-            tokio::task::yield_now().await;
-        }
+        let removal = Removal::WithLog(Table::NotificationLog);
+        self.0.table.clean(&self.0.pool, before_ms, removal, &self.0.faults).await
     }
 
-    async fn remove(&self, ids: &[i64]) -> Result<u64, Error> {
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let values: Vec<Value<'_>> = padded(ids).map(Value::Int).collect();
-        let mut transaction = begin(&self.0.pool).await?;
-        // still so: somebody may have had one sent again
-        let tasks = "DELETE FROM {table} WHERE status IN ('done', 'dropped') AND id IN ({ids})";
-        let removed = D::execute(&mut transaction, &self.0.table.sql_of_ids(tasks, ids), &values).await?;
-        let logs = "DELETE FROM {notification_log} WHERE task IN ({ids}) \
-                    AND NOT EXISTS (SELECT 1 FROM {table} kept WHERE kept.id = task)";
-        D::execute(&mut transaction, &self.0.table.sql_of_ids(logs, ids), &values).await?;
-        self.0.faults.pass(Point::CleaningWritten)?;
-        transaction.commit().await?;
-        Ok(removed)
+    fn check(&self, row: i64, decision: Decision<'_>) -> Result<(), Error> {
+        let reason = if decision.who.trim().is_empty() || decision.who.len() > 255 || decision.who.contains('\0') {
+            "who decides must be named, in at most 255 bytes"
+        } else if decision.why.trim().is_empty() {
+            "a decision needs a reason"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Refused { table: self.0.table.name(), row, reason })
     }
 
-    async fn decide(
+    /// Commits a decision with its entry in the log.
+    async fn keep_decision(
         &self,
-        row: i64,
-        event: Event,
-        decision: Decision<'_>,
-        sql: &Sql,
-        values: &[Value<'_>],
-    ) -> Result<(), Error> {
-        let refused = |reason| Err(Error::Refused { table: self.0.table.name(), row, reason });
-        if decision.who.trim().is_empty() || decision.who.len() > 255 || decision.who.contains('\0') {
-            return refused("who decides must be named, in at most 255 bytes");
-        }
-        if decision.why.trim().is_empty() {
-            return refused("a decision needs a reason");
-        }
-        let mut transaction = begin(&self.0.pool).await?;
-        if D::execute(&mut transaction, sql, values).await? == 1 {
-            self.log_decision(&mut transaction, row, event, decision).await?;
-            self.0.faults.pass(Point::NotificationDecisionWritten)?;
-            return Ok(transaction.commit().await?);
-        }
-        let found = self.find_where(&mut transaction, "id = ?", &[row.into()]).await?;
-        transaction.rollback().await?;
-        refused(undecidable(found.map(|found| found.status)))
-    }
-
-    async fn log_decision(
-        &self,
-        connection: &mut D::Connection,
+        mut transaction: Transaction<'static, D>,
         row: i64,
         event: Event,
         decision: Decision<'_>,
@@ -219,7 +158,9 @@ impl<D: Dialect> Notifier<D> {
             Value::OptText(None),
             shortened(decision.why).into(),
         ];
-        self.write_log(connection, &values).await
+        self.write_log(&mut transaction, &values).await?;
+        self.0.faults.pass(Point::NotificationDecisionWritten)?;
+        Ok(transaction.commit().await?)
     }
 
     async fn find_where(
@@ -228,14 +169,13 @@ impl<D: Dialect> Notifier<D> {
         condition: &str,
         values: &[Value<'_>],
     ) -> Result<Option<Task>, Error> {
-        let sql = self.0.table.sql(&format!("SELECT {COLUMNS} FROM {{table}} WHERE {condition}"));
-        let rows = D::fetch(connection, &sql, values).await?;
-        rows.into_iter().next().map(|row| self.read_task(row)).transpose()
+        let found = self.0.table.one(connection, COLUMNS, condition, values).await?;
+        found.map(|row| self.read_task(row)).transpose()
     }
 
     fn read_task(&self, mut row: Row) -> Result<Task, Error> {
         let id = row.int("id").unwrap_or(0);
-        let mut read = || {
+        let mut read = || -> Result<Task, Unreadable> {
             Ok(Task {
                 row: id,
                 receiver: row.text("receiver")?,
@@ -251,10 +191,6 @@ impl<D: Dialect> Notifier<D> {
                 updated_ms: row.int("updated_at")?,
             })
         };
-        read().map_err(|unreadable: Unreadable| Error::Row {
-            table: self.0.table.name(),
-            row: id,
-            reason: unreadable.to_string(),
-        })
+        read().map_err(|unreadable| self.0.table.unreadable(id, &unreadable))
     }
 }

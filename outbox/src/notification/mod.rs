@@ -58,6 +58,7 @@ pub use self::{
     signature::{DerivedKeys, Key, Keys, SignatureFault, Signed},
 };
 use crate::{
+    builder::Base,
     clock::Clock,
     database::{Dialect, Sql},
     fault::Faults,
@@ -130,7 +131,8 @@ impl<D: Dialect> Notifier<D> {
     }
 
     fn new(builder: NotifierBuilder<D>) -> Self {
-        let NotifierBuilder { pool, keys, schema, clock, faults, reach, largest, settling, tolerance } = builder;
+        let NotifierBuilder { base, keys, reach, largest, settling, tolerance } = builder;
+        let Base { pool, schema, clock, faults } = base;
         let insert = schema.sql::<D>(
             "INSERT INTO {notification} (receiver, business_type, business_id, url, target, content_type, content, \
              status, attempts, next_attempt_at, created_at, updated_at) \

@@ -10,8 +10,9 @@ use crate::{
     clock::millis,
     database::Dialect,
     error::Error,
-    running::Running,
+    running::{LastTries, Running},
     wake::{AFTER_TROUBLE, Looks, listen},
+    work::WrongClock,
 };
 
 /// A courier at work. Dropping it ends it as a crash would; what it had claimed is tried when the leases have ended.
@@ -33,9 +34,8 @@ impl<D: Dialect> Courier<D> {
             let mut listening = JoinSet::new(); // ends with this task, whatever way
             let shared = &self.notifier.0;
             listening.spawn(listen(shared.pool.clone(), shared.channel.clone(), shared.wake.clone()));
-            Work { calls: JoinSet::new(), unsettled: Vec::new(), looks: Looks::default(), courier: self }
-                .run(stopped)
-                .await;
+            let (calls, looks, wrong_clock) = (JoinSet::new(), Looks::default(), WrongClock::default());
+            Work { courier: self, calls, unsettled: Vec::new(), looks, wrong_clock }.run(stopped).await;
         });
         RunningCourier(running)
     }
@@ -48,15 +48,20 @@ struct Work<D: Dialect> {
     /// What is known and not yet written.
     unsettled: Vec<Ended>,
     looks: Looks,
+    wrong_clock: WrongClock,
 }
 
 impl<D: Dialect> Work<D> {
     async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         let clock = Arc::clone(&self.courier.notifier.0.clock);
         let wake = self.courier.notifier.0.wake.clone();
-        let mut next_amend_ms = 0;
+        let mut last_tries = LastTries::default();
         loop {
             if let Err(error) = self.courier.settle(&mut self.unsettled).await {
+                if *stopped.borrow() && last_tries.are_over() {
+                    warn!(%error, "what was delivered cannot be written down, and is called again when its lease has ended");
+                    return;
+                }
                 warn!(%error, "what was delivered cannot be written down; once more in a while");
                 tokio::time::sleep(AFTER_TROUBLE).await;
                 continue;
@@ -69,7 +74,7 @@ impl<D: Dialect> Work<D> {
                 self.collect().await;
                 continue;
             }
-            self.amend_clock(&mut next_amend_ms).await;
+            self.amend_clock().await;
             let next_ms = match self.claim().await {
                 Ok(due_ms) => self.next_look(due_ms),
                 Err(error) => {
@@ -123,22 +128,9 @@ impl<D: Dialect> Work<D> {
         due_ms.clamp(now_ms.saturating_add(1), now_ms.saturating_add(period_ms))
     }
 
-    /// Once a minute: tasks that were written under a wrong clock.
-    async fn amend_clock(&self, next_ms: &mut i64) {
-        const EACH_MS: i64 = 60_000;
-        let shared = &self.courier.notifier.0;
-        let now_ms = shared.clock.now_ms();
-        let Some(horizon) = self.courier.settings.horizon() else { return };
-        if now_ms < *next_ms && *next_ms - now_ms <= EACH_MS {
-            return;
-        }
-        *next_ms = now_ms.saturating_add(EACH_MS);
-        match self.courier.notifier.amend_clock(millis(horizon).saturating_add(EACH_MS)).await {
-            Ok(0) => {}
-            Ok(rows) => {
-                warn!(rows, "notifications were to wait longer than any does: the clock was set; they are due now");
-            }
-            Err(error) => debug!(%error, "tasks written under a wrong clock cannot be looked for"),
-        }
+    async fn amend_clock(&self) {
+        let Courier { notifier, settings, .. } = &self.courier;
+        let amend = |horizon_ms| notifier.amend_clock(horizon_ms);
+        self.wrong_clock.look(notifier.0.clock.now_ms(), settings.horizon(), amend).await;
     }
 }

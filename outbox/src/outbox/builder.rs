@@ -1,58 +1,26 @@
 //! How an outbox is set up.
 
-use std::sync::Arc;
-
 use sqlx::Pool;
 
-use super::{Outbox, Schema};
+use super::Outbox;
 use crate::{
-    clock::{Clock, SystemClock},
+    builder::{Base, base_setters},
     database::Dialect,
-    fault::Faults,
 };
 
 /// Settings of an [`Outbox`].
 #[derive(Debug)]
 pub struct OutboxBuilder<D: Dialect> {
-    pub(super) pool: Pool<D>,
-    pub(super) schema: Schema,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) faults: Faults,
+    pub(super) base: Base<D>,
     pub(super) largest: usize,
     pub(super) notify: bool,
 }
 
+base_setters!(OutboxBuilder);
+
 impl<D: Dialect> OutboxBuilder<D> {
     pub(super) fn new(pool: Pool<D>) -> Self {
-        Self {
-            pool,
-            schema: Schema::default(),
-            clock: Arc::new(SystemClock),
-            faults: Faults::default(),
-            largest: 4 << 20,
-            notify: true,
-        }
-    }
-
-    /// What the tables are called. Default [`Schema::default`].
-    #[must_use]
-    pub fn schema(mut self, schema: Schema) -> Self {
-        self.schema = schema;
-        self
-    }
-
-    /// Tells the time. Default the machine's clock.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Fault points to set off; for tests.
-    #[must_use]
-    pub fn faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
-        self
+        Self { base: Base::new(pool), largest: 4 << 20, notify: true }
     }
 
     /// Largest content in bytes that is published; the broker's `maxMessageSize`, and no more than the producer's limit.

@@ -4,7 +4,7 @@ use super::Outbox;
 use crate::{
     database::Dialect,
     error::Error,
-    work::{Backlog, Status, Tried},
+    work::{Backlog, Removal, Status, Tried},
 };
 
 impl<D: Dialect> Outbox<D> {
@@ -57,7 +57,7 @@ impl<D: Dialect> Outbox<D> {
     /// # Errors
     /// [`Error::Database`]; the chunks before are removed then.
     pub async fn clean(&self, before_ms: i64) -> Result<u64, Error> {
-        self.0.table.clean(&self.0.pool, before_ms, false, &self.0.faults).await
+        self.0.table.clean(&self.0.pool, before_ms, Removal::Plain, &self.0.faults).await
     }
 
     /// As [`clean`](Self::clean), but moves the rows to the archive.
@@ -65,6 +65,6 @@ impl<D: Dialect> Outbox<D> {
     /// # Errors
     /// As [`clean`](Self::clean).
     pub async fn archive(&self, before_ms: i64) -> Result<u64, Error> {
-        self.0.table.clean(&self.0.pool, before_ms, true, &self.0.faults).await
+        self.0.table.clean(&self.0.pool, before_ms, Removal::ToArchive, &self.0.faults).await
     }
 }

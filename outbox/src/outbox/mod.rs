@@ -19,6 +19,7 @@ pub(crate) use self::{
     outcome::{Outcome, Settled},
 };
 use crate::{
+    builder::Base,
     clock::Clock,
     database::{Dialect, Sql},
     fault::Faults,
@@ -92,7 +93,8 @@ impl<D: Dialect> Outbox<D> {
     }
 
     fn new(builder: OutboxBuilder<D>) -> Self {
-        let OutboxBuilder { pool, schema, clock, faults, largest, notify } = builder;
+        let OutboxBuilder { base, largest, notify } = builder;
+        let Base { pool, schema, clock, faults } = base;
         let columns = "order_key, LENGTH(content) + 0 * id"; // PostgreSQL's length is no BIGINT, this sum is
         Self(Arc::new(Shared {
             pool,

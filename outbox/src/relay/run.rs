@@ -9,12 +9,10 @@ use crate::{
     database::Dialect,
     error::Error,
     outbox::Outcome,
-    running::Running,
+    running::{LastTries, Running},
     wake::{AFTER_TROUBLE, Looks, listen},
+    work::WrongClock,
 };
-
-/// How often a relay that shall end tries to write down what it knows.
-const LAST_TRIES: u32 = 3;
 
 /// A relay at work. Dropping it ends it as a crash would; what it had claimed is sent when the leases have ended.
 #[derive(Debug)]
@@ -36,9 +34,8 @@ impl<D: Dialect, P: Publisher> Relay<D, P> {
             if let Some(channel) = self.outbox.0.channel.clone() {
                 listening.spawn(listen(self.outbox.0.pool.clone(), channel, self.outbox.0.wake.clone()));
             }
-            Work { lanes: JoinSet::new(), rows: 0, unsettled: Vec::new(), looks: Looks::default(), relay: self }
-                .run(stopped)
-                .await;
+            let (lanes, looks, wrong_clock) = (JoinSet::new(), Looks::default(), WrongClock::default());
+            Work { relay: self, lanes, rows: 0, unsettled: Vec::new(), looks, wrong_clock }.run(stopped).await;
         });
         RunningRelay(running)
     }
@@ -53,18 +50,18 @@ struct Work<D: Dialect, P> {
     /// What is known and not yet written.
     unsettled: Vec<Outcome>,
     looks: Looks,
+    wrong_clock: WrongClock,
 }
 
 impl<D: Dialect, P: Publisher> Work<D, P> {
     async fn run(mut self, mut stopped: watch::Receiver<bool>) {
-        let (mut next_amend_ms, mut last_tries) = (0, LAST_TRIES);
+        let mut last_tries = LastTries::default();
         loop {
             if let Err(error) = self.settle().await {
-                if *stopped.borrow() && last_tries == 0 {
+                if *stopped.borrow() && last_tries.are_over() {
                     warn!(%error, "what was sent cannot be written down, and is sent again when its lease has ended");
                     return;
                 }
-                last_tries -= u32::from(*stopped.borrow());
                 warn!(%error, "what was sent cannot be written down; once more in a while");
                 tokio::time::sleep(AFTER_TROUBLE).await;
                 continue;
@@ -76,7 +73,7 @@ impl<D: Dialect, P: Publisher> Work<D, P> {
                 self.collect().await;
                 continue;
             }
-            self.amend_clock(&mut next_amend_ms).await;
+            self.amend_clock().await;
             let next_ms = match self.claim().await {
                 Ok(0) => self.next_look().await,
                 Ok(_) => continue,
@@ -166,26 +163,15 @@ impl<D: Dialect, P: Publisher> Work<D, P> {
         due_ms.clamp(now_ms.saturating_add(1), now_ms.saturating_add(period_ms))
     }
 
-    /// Once a minute: rows that were written under a wrong clock.
-    async fn amend_clock(&self, next_ms: &mut i64) {
-        const EACH_MS: i64 = 60_000;
+    async fn amend_clock(&self) {
+        let (shared, settings) = (&self.relay.outbox.0, &self.relay.settings);
         let now_ms = self.now_ms();
-        let Some(horizon) = self.relay.settings.schedule.horizon() else { return };
-        if now_ms < *next_ms && *next_ms - now_ms <= EACH_MS {
-            return;
-        }
-        *next_ms = now_ms.saturating_add(EACH_MS);
-        let horizon_ms = millis(horizon.max(self.relay.settings.lease)).saturating_add(EACH_MS);
-        let shared = &self.relay.outbox.0;
-        let amended = async {
+        let longest = settings.schedule.horizon().map(|horizon| horizon.max(settings.lease));
+        let amend = async |horizon_ms| {
             let mut connection = shared.pool.acquire().await?;
             shared.table.amend_clock(&mut connection, &[], now_ms, horizon_ms).await
         };
-        match amended.await {
-            Ok(0) => {}
-            Ok(rows) => warn!(rows, "rows were to wait longer than anything does: the clock was set; they are due now"),
-            Err(error) => debug!(%error, "rows written under a wrong clock cannot be looked for"),
-        }
+        self.wrong_clock.look(now_ms, longest, amend).await;
     }
 
     fn now_ms(&self) -> i64 {

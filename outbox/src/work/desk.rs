@@ -1,10 +1,10 @@
 //! What people see of the rows, and do to them.
 
-use sqlx::Pool;
+use sqlx::{Pool, Transaction};
 
-use super::{Status, WorkTable};
+use super::{Status, WorkTable, shortened};
 use crate::{
-    database::{Dialect, Row, Sql, Unreadable, Value, begin},
+    database::{Dialect, Row, Unreadable, Value, begin},
     error::Error,
 };
 
@@ -58,13 +58,25 @@ impl<D: Dialect> WorkTable<D> {
         after: i64,
         limit: u32,
     ) -> Result<Vec<Tried>, Error> {
+        let rows = self.page(pool, COLUMNS, status, after, limit).await?;
+        rows.into_iter().map(|row| self.tried(row)).collect()
+    }
+
+    /// The same rows, with these columns.
+    pub(crate) async fn page(
+        &self,
+        pool: &Pool<D>,
+        columns: &str,
+        status: Status,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Row>, Error> {
         // the status is part of the statement, so that its partial index serves it
         let sql = self.sql(&format!(
-            "SELECT {COLUMNS} FROM {{table}} WHERE status = '{}' AND id > ? ORDER BY id LIMIT ?",
+            "SELECT {columns} FROM {{table}} WHERE status = '{}' AND id > ? ORDER BY id LIMIT ?",
             status.as_str()
         ));
-        let rows = D::fetch(&mut *pool.acquire().await?, &sql, &[after.into(), limit.into()]).await?;
-        rows.into_iter().map(|row| self.tried(row)).collect()
+        Ok(D::fetch(&mut *pool.acquire().await?, &sql, &[after.into(), limit.into()]).await?)
     }
 
     /// The row for which `condition` holds.
@@ -74,9 +86,20 @@ impl<D: Dialect> WorkTable<D> {
         condition: &str,
         values: &[Value<'_>],
     ) -> Result<Option<Tried>, Error> {
-        let sql = self.sql(&format!("SELECT {COLUMNS} FROM {{table}} WHERE {condition}"));
-        let rows = D::fetch(connection, &sql, values).await?;
-        rows.into_iter().next().map(|row| self.tried(row)).transpose()
+        let found = self.one(connection, COLUMNS, condition, values).await?;
+        found.map(|row| self.tried(row)).transpose()
+    }
+
+    /// The same row, with these columns.
+    pub(crate) async fn one(
+        &self,
+        connection: &mut D::Connection,
+        columns: &str,
+        condition: &str,
+        values: &[Value<'_>],
+    ) -> Result<Option<Row>, Error> {
+        let sql = self.sql(&format!("SELECT {columns} FROM {{table}} WHERE {condition}"));
+        Ok(D::fetch(connection, &sql, values).await?.into_iter().next())
     }
 
     pub(crate) async fn backlog(&self, pool: &Pool<D>, now_ms: i64) -> Result<Backlog, Error> {
@@ -96,35 +119,75 @@ impl<D: Dialect> WorkTable<D> {
 
     /// Has a row tried again from the beginning of its schedule: an exhausted or dropped one, or a pending one that waits.
     pub(crate) async fn rerun(&self, pool: &Pool<D>, row: i64, now_ms: i64) -> Result<(), Error> {
-        let sql = self.sql(
-            "UPDATE {table} SET status = 'pending', attempts = 0, next_attempt_at = ?, updated_at = ? WHERE id = ? \
-             AND (status = 'exhausted' OR status = 'dropped' OR (status = 'pending' AND claimed_by IS NULL))",
-        );
-        self.decide(pool, row, &sql, &[now_ms.into(), now_ms.into(), row.into()]).await
+        let from = [Status::Exhausted, Status::Dropped];
+        Ok(self.begin_rerun(pool, row, &from, now_ms).await?.commit().await?)
+    }
+
+    /// The same, of a row that waits or has one of these statuses; the transaction is open, for what belongs to it.
+    pub(crate) async fn begin_rerun(
+        &self,
+        pool: &Pool<D>,
+        row: i64,
+        from: &[Status],
+        now_ms: i64,
+    ) -> Result<Transaction<'static, D>, Error> {
+        let set = "status = 'pending', attempts = 0, next_attempt_at = ?, claimed_by = NULL, updated_at = ?";
+        self.decide(pool, row, set, &[now_ms.into(), now_ms.into()], from, now_ms).await
     }
 
     /// Takes a row that is not done, and that nobody tries at this moment, out of the work.
     pub(crate) async fn give_up(&self, pool: &Pool<D>, row: i64, reason: &str, now_ms: i64) -> Result<(), Error> {
-        let sql = self.sql(
-            "UPDATE {table} SET status = 'dropped', last_error = ?, updated_at = ? WHERE id = ? \
-             AND (status = 'exhausted' OR (status = 'pending' AND claimed_by IS NULL))",
-        );
-        self.decide(pool, row, &sql, &[super::table::shortened(reason).into(), now_ms.into(), row.into()]).await
+        Ok(self.begin_give_up(pool, row, reason, now_ms).await?.commit().await?)
     }
 
-    async fn decide(&self, pool: &Pool<D>, row: i64, sql: &Sql, values: &[Value<'_>]) -> Result<(), Error> {
+    /// The same; the transaction is open, for what belongs to it.
+    pub(crate) async fn begin_give_up(
+        &self,
+        pool: &Pool<D>,
+        row: i64,
+        reason: &str,
+        now_ms: i64,
+    ) -> Result<Transaction<'static, D>, Error> {
+        let set = "status = 'dropped', claimed_by = NULL, last_error = ?, updated_at = ?";
+        self.decide(pool, row, set, &[shortened(reason).into(), now_ms.into()], &[Status::Exhausted], now_ms).await
+    }
+
+    /// Changes a row that has one of these statuses, or is pending and tried by nobody (any more: its lease has ended).
+    async fn decide(
+        &self,
+        pool: &Pool<D>,
+        row: i64,
+        set: &str,
+        values: &[Value<'_>],
+        from: &[Status],
+        now_ms: i64,
+    ) -> Result<Transaction<'static, D>, Error> {
+        let from: Vec<String> = from.iter().map(|status| format!("'{}'", status.as_str())).collect();
+        let sql = self.sql(&format!(
+            "UPDATE {{table}} SET {set} WHERE id = ? AND (status IN ({}) \
+             OR (status = 'pending' AND (claimed_by IS NULL OR next_attempt_at <= ?)))",
+            from.join(", ")
+        ));
+        let mut values = values.to_vec();
+        values.extend([Value::from(row), Value::from(now_ms)]);
         let mut transaction = begin(pool).await?;
-        if D::execute(&mut transaction, sql, values).await? == 1 {
-            return Ok(transaction.commit().await?);
+        if D::execute(&mut transaction, &sql, &values).await? == 1 {
+            return Ok(transaction);
         }
-        let found = self.find(&mut transaction, "id = ?", &[row.into()]).await?;
+        let found = self.one(&mut transaction, "status", "id = ?", &[row.into()]).await?;
         transaction.rollback().await?;
-        Err(Error::Refused { table: self.name(), row, reason: undecidable(found.map(|found| found.status)) })
+        let status = found.and_then(|mut row| row.parsed("status", Status::read).ok());
+        Err(Error::Refused { table: self.name(), row, reason: undecidable(status) })
+    }
+
+    /// The error of a row that cannot be read.
+    pub(crate) fn unreadable(&self, row: i64, reason: &Unreadable) -> Error {
+        Error::Row { table: self.name(), row, reason: reason.to_string() }
     }
 
     fn tried(&self, mut row: Row) -> Result<Tried, Error> {
         let id = row.int("id").unwrap_or(0);
-        let mut read = || {
+        let mut read = || -> Result<Tried, Unreadable> {
             Ok(Tried {
                 row: id,
                 topic: row.text("topic")?,
@@ -138,16 +201,12 @@ impl<D: Dialect> WorkTable<D> {
                 updated_ms: row.int("updated_at")?,
             })
         };
-        read().map_err(|unreadable: Unreadable| Error::Row {
-            table: self.name(),
-            row: id,
-            reason: unreadable.to_string(),
-        })
+        read().map_err(|unreadable| self.unreadable(id, &unreadable))
     }
 }
 
 /// Why nobody can decide about a row of this status, or about one that is not there.
-pub(crate) fn undecidable(status: Option<Status>) -> &'static str {
+fn undecidable(status: Option<Status>) -> &'static str {
     match status {
         None => "there is none",
         Some(Status::Pending) => "it is being tried at this moment",

@@ -15,11 +15,14 @@
 mod clean;
 mod desk;
 mod table;
+mod wrong_clock;
 
-#[cfg(feature = "notification")]
-pub(crate) use self::desk::undecidable;
 pub use self::desk::{Backlog, Tried};
-pub(crate) use self::table::{Claim, Failure, WorkTable, shortened};
+pub(crate) use self::{
+    clean::Removal,
+    table::{Claim, Failure, WorkTable, shortened},
+    wrong_clock::WrongClock,
+};
 
 /// Where a row is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,7 +11,7 @@ use crate::{
 /// A table whose rows are tried until they are done.
 #[derive(Debug)]
 pub(crate) struct WorkTable<D> {
-    schema: Schema,
+    pub(super) schema: Schema,
     table: Table,
     /// The column that holds the business key.
     key: &'static str,

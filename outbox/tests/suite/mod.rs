@@ -13,6 +13,9 @@ pub mod monitoring;
 pub mod notification;
 pub mod notification_api;
 pub mod notification_crash;
+pub mod notification_desk;
+pub mod notification_strategy;
+pub mod notification_target;
 pub mod outbox;
 pub mod relay;
 pub mod transactional;
@@ -105,24 +108,31 @@ macro_rules! whole_suite {
             notification {
                 a_notification_is_there_if_and_only_if_the_transaction_commits,
                 the_receiver_gets_what_it_can_verify,
+                only_a_whole_answer_200_is_a_success,
+                couriers_side_by_side_deliver_each_task_once,
+                a_running_courier_delivers_what_is_committed_though_nobody_calls,
+                one_key_for_two_notifications_is_refused_with_the_row,
+                who_has_no_key_is_not_called,
+                a_task_that_nobody_can_read_holds_no_other_up_and_says_why,
+                tasks_that_were_written_under_a_wrong_clock_do_not_wait_for_it,
+                a_courier_that_cannot_write_down_what_it_knows_ends_all_the_same,
+            }
+            notification_strategy {
                 growing_pauses_are_kept_to_the_millisecond_up_to_fifty_tries,
                 doubling_minutes_end_after_five_tries_and_the_last_failure_is_stored,
                 what_is_given_up_is_kept_shown_and_told_of_once,
-                only_a_whole_answer_200_is_a_success,
+            }
+            notification_target {
                 a_target_that_hangs_holds_up_nobody_else,
                 no_target_has_more_calls_at_once_than_allowed,
                 an_open_circuit_uses_up_no_tries_and_closes_after_one_call_to_see,
                 what_the_receiver_refuses_opens_no_circuit,
                 the_address_that_is_connected_to_is_the_one_that_was_checked,
-                couriers_side_by_side_deliver_each_task_once,
-                a_running_courier_delivers_what_is_committed_though_nobody_calls,
-                one_key_for_two_notifications_is_refused_with_the_row,
-                who_has_no_key_is_not_called,
+            }
+            notification_desk {
                 what_people_decide_is_kept_with_who_why_and_when,
                 a_task_that_is_being_tried_is_nobody_elses_to_decide,
                 cleaning_takes_old_tasks_and_their_logs_and_nothing_else,
-                a_task_that_nobody_can_read_holds_no_other_up_and_says_why,
-                tasks_that_were_written_under_a_wrong_clock_do_not_wait_for_it,
             }
             notification_api {
                 a_receiver_fetches_what_it_missed_page_by_page,
