@@ -211,7 +211,8 @@ struct NoBroker {
 
 impl Default for NoBroker {
     fn default() -> Self {
-        let late = Histogram::new(3).map_or_else(|_| unreachable!("three digits are allowed"), Mutex::new);
+        let late = Histogram::new_with_bounds(1, 60_000_000, 3); // up to a minute
+        let late = late.map_or_else(|_| unreachable!("these bounds are allowed"), Mutex::new);
         Self { sent: watch::Sender::new(0), half_way: Arc::default(), late: Arc::new(late) }
     }
 }
