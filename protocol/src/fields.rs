@@ -32,6 +32,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of `name`, if it is there.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&'a str> {
         match self.source {
             Source::Scanned { header, scratch } => scratch.find(header, name),

@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use crate::frame::{PREFIX_LEN, Serialization};
 use crate::language::Language;
 use crate::message::id::{HexText, OffsetMessageId};
-use crate::serialize::push_escaped;
+use crate::serialize::{has_special, push_escaped};
 use crate::{FLAG_RESPONSE, VERSION};
 
 /// What every command has besides fields and body.
@@ -39,8 +39,8 @@ impl Envelope<'_> {
 
 /// Something that takes fields: a frame that is being written, or an owned command's list.
 pub trait FieldSink {
-    /// Adds a field. An absent optional value adds nothing.
-    fn put(&mut self, name: &str, value: impl FieldValue);
+    /// Adds a field whose name has nothing that must be escaped. An absent optional value adds nothing.
+    fn put(&mut self, name: &'static str, value: impl FieldValue);
 }
 
 /// A value of a header field. On the wire all of them are text.
@@ -64,6 +64,11 @@ impl ValueWriter<'_> {
         } else {
             self.out.extend_from_slice(text.as_bytes());
         }
+    }
+
+    /// Appends text that has nothing that must be escaped.
+    fn plain(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
     }
 
     /// Appends a decimal number.
@@ -109,7 +114,11 @@ impl<'b> FrameWriter<'b> {
     pub fn field(&mut self, name: &str, value: impl FieldValue) -> &mut Self {
         let before = self.out.len();
         let written = match self.serialization {
-            Serialization::Json => self.field_json(name, &value),
+            Serialization::Json => {
+                self.open_json();
+                push_escaped(self.out, name);
+                self.value_json(&value)
+            }
             Serialization::Binary => self.field_binary(name, &value),
         };
         if !written {
@@ -134,10 +143,18 @@ impl<'b> FrameWriter<'b> {
         patch(out, start + 4, u32::from(serialization.code()) << 24 | header);
     }
 
-    fn field_json(&mut self, name: &str, value: &impl FieldValue) -> bool {
+    #[inline]
+    fn open_json(&mut self) {
+        if self.out.len() == self.fields {
+            self.out.extend_from_slice(b"\"");
+        } else {
+            self.out.extend_from_slice(b",\"");
+        }
+    }
+
+    #[inline]
+    fn value_json(&mut self, value: &impl FieldValue) -> bool {
         let out = &mut *self.out;
-        out.extend_from_slice(if out.len() == self.fields { b"\"" } else { b",\"" });
-        push_escaped(out, name);
         out.extend_from_slice(b"\":\"");
         let written = value.write(&mut ValueWriter { out, escape: true });
         out.put_u8(b'"');
@@ -159,13 +176,24 @@ impl<'b> FrameWriter<'b> {
 }
 
 impl FieldSink for FrameWriter<'_> {
-    fn put(&mut self, name: &str, value: impl FieldValue) {
-        self.field(name, value);
+    #[inline]
+    fn put(&mut self, name: &'static str, value: impl FieldValue) {
+        if self.serialization == Serialization::Binary {
+            self.field(name, value);
+            return;
+        }
+        debug_assert!(!has_special(name), "{name:?} would have to be escaped");
+        let before = self.out.len();
+        self.open_json();
+        self.out.extend_from_slice(name.as_bytes());
+        if !self.value_json(&value) {
+            self.out.truncate(before);
+        }
     }
 }
 
 impl FieldSink for Vec<(String, String)> {
-    fn put(&mut self, name: &str, value: impl FieldValue) {
+    fn put(&mut self, name: &'static str, value: impl FieldValue) {
         let mut out = BytesMut::new();
         if value.write(&mut ValueWriter { out: &mut out, escape: false }) {
             self.push((name.to_owned(), String::from_utf8_lossy(&out).into_owned()));
@@ -212,21 +240,7 @@ fn patch(out: &mut BytesMut, at: usize, value: u32) {
 }
 
 fn push_integer(out: &mut BytesMut, value: i64) {
-    let mut digits = [b'0'; 20];
-    let mut rest = value.unsigned_abs();
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        used += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    if value < 0 {
-        out.put_u8(b'-');
-    }
-    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 impl FieldValue for str {
@@ -244,7 +258,8 @@ impl FieldValue for String {
 
 impl FieldValue for bool {
     fn write(&self, out: &mut ValueWriter<'_>) -> bool {
-        if *self { "true" } else { "false" }.write(out)
+        out.plain(if *self { "true" } else { "false" });
+        true
     }
 }
 
@@ -262,13 +277,14 @@ impl<V: FieldValue> FieldValue for Option<V> {
 
 impl FieldValue for OffsetMessageId {
     fn write(&self, out: &mut ValueWriter<'_>) -> bool {
-        self.text().as_str().write(out)
+        self.text().write(out)
     }
 }
 
 impl FieldValue for HexText {
     fn write(&self, out: &mut ValueWriter<'_>) -> bool {
-        self.as_str().write(out)
+        out.plain(self.as_str());
+        true
     }
 }
 

@@ -74,7 +74,7 @@ impl Response {
 }
 
 impl FieldSink for Response {
-    fn put(&mut self, name: &str, value: impl FieldValue) {
+    fn put(&mut self, name: &'static str, value: impl FieldValue) {
         self.fields.put(name, value);
     }
 }

@@ -195,7 +195,33 @@ impl Scanner<'_, '_> {
         }
     }
 
+    #[inline]
     fn number(&mut self, field: &'static str) -> Step<i32> {
+        match self.plain_number() {
+            Some(number) => Ok(number),
+            None => self.any_number(field),
+        }
+    }
+
+    /// A number in the form in which nearly all of them come: digits before a comma or a brace. Anything else is left for
+    /// [`any_number`](Self::any_number).
+    #[inline]
+    fn plain_number(&mut self) -> Option<i32> {
+        let mut value = 0_u32;
+        for (len, byte) in self.rest().iter().enumerate() {
+            match byte {
+                b'0'..=b'9' if len < 9 => value = value * 10 + u32::from(byte - b'0'),
+                b',' | b'}' if len > 0 => {
+                    self.at += len;
+                    return Some(value.cast_signed());
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    fn any_number(&mut self, field: &'static str) -> Step<i32> {
         let Some(value) = self.value()? else { return Ok(0) };
         let text = self.scratch.resolve(self.text, value);
         match text.parse().or_else(|_| text.trim().parse()) {

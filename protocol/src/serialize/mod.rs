@@ -5,4 +5,4 @@ pub(crate) mod json;
 pub(crate) mod scratch;
 mod text;
 
-pub(crate) use self::text::{find_byte, find_byte_up_to, find_string_end, push_escaped, unescape};
+pub(crate) use self::text::{find_byte, find_byte_up_to, find_string_end, has_special, push_escaped, unescape};

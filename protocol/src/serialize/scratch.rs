@@ -74,7 +74,7 @@ impl HeaderScratch {
         }
         self.entries.push(Entry { name, value });
         let count = self.entries.len() as u8;
-        let slot = slot_of(self.resolve(header, name));
+        let slot = slot_of(self.bytes(header, name));
         if let Some(slot) = self.slots.get_mut(slot) {
             *slot = count;
         }
@@ -87,13 +87,27 @@ impl HeaderScratch {
         text.get(span.start()..span.start() + span.len()).unwrap_or_default()
     }
 
+    /// The same, for whoever only compares.
+    #[inline]
+    fn bytes<'a>(&'a self, header: &'a str, span: Span) -> &'a [u8] {
+        let text = if span.0 & Span::IN_SCRATCH == 0 { header } else { self.text.as_str() };
+        text.as_bytes().get(span.start()..span.start() + span.len()).unwrap_or_default()
+    }
+
     /// The last value of `name`.
+    #[inline]
     pub(crate) fn find<'a>(&'a self, header: &'a str, name: &str) -> Option<&'a str> {
-        let last = usize::from(*self.slots.get(slot_of(name))?);
+        let last = usize::from(*self.slots.get(slot_of(name.as_bytes()))?);
         let entry = self.entries.get(last.checked_sub(1)?)?;
-        if self.resolve(header, entry.name) == name {
+        if self.bytes(header, entry.name) == name.as_bytes() {
             return Some(self.resolve(header, entry.value));
         }
+        self.search(header, name)
+    }
+
+    /// The last value of a name that shares its slot with another.
+    #[cold]
+    fn search<'a>(&'a self, header: &'a str, name: &str) -> Option<&'a str> {
         let entry = self.entries.iter().rfind(|entry| self.resolve(header, entry.name) == name)?;
         Some(self.resolve(header, entry.value))
     }
@@ -110,8 +124,8 @@ impl HeaderScratch {
 
 /// Slot of a name: of its first letter, last letter and length.
 #[inline]
-fn slot_of(name: &str) -> usize {
-    let first = name.as_bytes().first().copied().unwrap_or_default();
-    let last = name.as_bytes().last().copied().unwrap_or_default();
+fn slot_of(name: &[u8]) -> usize {
+    let first = name.first().copied().unwrap_or_default();
+    let last = name.last().copied().unwrap_or_default();
     (usize::from(first) + 20 * usize::from(last) + 31 * name.len()) % SLOTS
 }

@@ -49,6 +49,11 @@ fn find_special(bytes: &[u8]) -> Option<usize> {
     )
 }
 
+/// Whether anything in `text` must be escaped.
+pub(crate) fn has_special(text: &str) -> bool {
+    find_special(text.as_bytes()).is_some()
+}
+
 #[inline(always)]
 fn find(bytes: &[u8], in_word: impl Fn(u64) -> u64, is_hit: impl Fn(u8) -> bool) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
