@@ -77,11 +77,33 @@ points! {
     NotificationOutcomeKept,
     /// Notification: a decision of people is written; it is not committed.
     NotificationDecisionWritten,
+    /// Coordination: a global transaction and its first commands are written; the caller's transaction is not committed.
+    GlobalWritten,
+    /// Coordination: a branch's barrier row is written; its effects are not.
+    BranchEntered,
+    /// Coordination: a branch's effects and its answer are written; they are not committed.
+    BranchWritten,
+    /// Coordination: an answer, and the commands that follow from it, are written; they are not committed.
+    AnswerWritten,
+    /// Coordination: what follows from the time is written; it is not committed.
+    RoundWritten,
+    /// Coordination: what follows from the time is committed.
+    RoundKept,
 }
 
 impl Point {
     /// Those of outbox, relay and inbox: the first of [`ALL`](Self::ALL).
     pub const OF_OUTBOX_AND_INBOX: &'static [Self] = Self::ALL.split_at(Self::CleaningWritten as usize + 1).0;
+
+    /// Those of TCC and saga beyond outbox, relay and inbox.
+    pub const OF_COORDINATION: &'static [Self] = &[
+        Self::GlobalWritten,
+        Self::BranchEntered,
+        Self::BranchWritten,
+        Self::AnswerWritten,
+        Self::RoundWritten,
+        Self::RoundKept,
+    ];
 }
 
 /// Which points are to crash. Clones share it.
@@ -97,7 +119,7 @@ struct Armed {
     /// The point, and how often it is still passed unharmed.
     crash: Option<(Point, u32)>,
     passed: std::collections::HashMap<Point, u32>,
-    /// The point at which a publisher died, until the relay around it has died of it too.
+    /// The point at which a publisher (or effects) died, until the relay (or inbox) around has died of it too.
     within: Option<Point>,
 }
 
@@ -157,7 +179,14 @@ impl Faults {
         passed
     }
 
-    /// Dies of what a publisher died of.
+    /// Takes note of a death that is told only as a text: for effects that an inbox runs.
+    pub(crate) fn note(&self, error: &crate::Error) {
+        if let crate::Error::Crashed(point) = error {
+            self.armed.lock().within = Some(*point);
+        }
+    }
+
+    /// Dies of what a publisher, or effects, died of.
     pub(crate) fn survive(&self) -> Result<(), crate::Error> {
         match self.armed.lock().within.take() {
             Some(point) => Err(crate::Error::Crashed(point)),
@@ -172,6 +201,9 @@ impl Faults {
     pub(crate) fn pass_within(&self, _: Point) -> Result<(), crate::Error> {
         Ok(())
     }
+
+    #[inline(always)]
+    pub(crate) fn note(&self, _: &crate::Error) {}
 
     #[inline(always)]
     pub(crate) fn survive(&self) -> Result<(), crate::Error> {

@@ -6,6 +6,7 @@
 //! | the same, visible at the commit, with the broker's check answered from the database | [`Transactional`] |
 //! | let a received message take effect once, however often it comes | [`Inbox`] |
 //! | deliver an event to an HTTP endpoint until it answers 200 | `notification` (feature of that name) |
+//! | have several services do something together, or none of them | [`coordination`]: TCC and saga |
 //! | see and be told how it goes | [`monitoring`] |
 //! | create the tables, or see their SQL | [`Schema`] |
 //! | say when what failed is tried again | [`Schedule`] |
@@ -37,6 +38,7 @@ compile_error!("tenonmq-outbox needs one of its features `sqlite`, `postgres`, `
 
 mod builder;
 pub mod clock;
+pub mod coordination;
 mod database;
 mod error;
 pub mod fault;

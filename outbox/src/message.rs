@@ -205,6 +205,19 @@ impl Incoming {
     }
 }
 
+impl From<&Outgoing> for Incoming {
+    /// As it will arrive, without what the protocol adds: for messages that take another way, and for tests.
+    fn from(message: &Outgoing) -> Self {
+        Self {
+            topic: message.topic.clone(),
+            business_key: message.business_id.clone(),
+            tag: message.tag.clone(),
+            headers: message.headers.clone(),
+            content: message.content.clone(),
+        }
+    }
+}
+
 impl From<&ReceivedMessage> for Incoming {
     /// Its key is the message's first key; the broker's id is none, since it differs between copies.
     fn from(message: &ReceivedMessage) -> Self {

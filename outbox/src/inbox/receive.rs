@@ -78,7 +78,10 @@ impl<D: Dialect> Inbox<D> {
                 self.keep(attempt).await?;
                 Ok(Ok(Received::Now))
             }
-            Ok(Err(error)) => Ok(Err(error.to_string())),
+            Ok(Err(error)) => {
+                self.0.faults.survive()?;
+                Ok(Err(error.to_string()))
+            }
             Err(_) => Ok(Err(format!("the effects took longer than {limit:?}"))),
         }
     }

@@ -67,7 +67,7 @@ fn add(counter: &AtomicU64, times: usize) {
 /// What one part is up to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// `outbox`, `inbox/<group>` or `notification`.
+    /// `outbox`, `inbox/<group>`, `notification` or `coordinator`.
     pub part: String,
     /// What waits, in the table: the same for all instances of a service.
     pub backlog: Backlog,

@@ -20,6 +20,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "0002_inbox", template: include_str!("../../migrations/0002_inbox.sql") },
     Migration { name: "0003_half", template: include_str!("../../migrations/0003_half.sql") },
     Migration { name: "0004_notification", template: include_str!("../../migrations/0004_notification.sql") },
+    Migration { name: "0005_barrier", template: include_str!("../../migrations/0005_barrier.sql") },
+    Migration { name: "0006_coordinator", template: include_str!("../../migrations/0006_coordinator.sql") },
 ];
 
 const REMEMBER: &str = "CREATE TABLE IF NOT EXISTS {migrations} (name {name} NOT NULL PRIMARY KEY)";

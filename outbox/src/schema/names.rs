@@ -54,6 +54,10 @@ tables! {
     Notification = "notification", "msg_notification";
     /// every try of it, and every decision about it.
     NotificationLog = "notification_log", "msg_notification_log";
+    /// what was done here for branches of global transactions.
+    Barrier = "barrier", "msg_barrier";
+    /// global transactions that are coordinated here.
+    Global = "global", "msg_global";
 }
 
 /// What the tables are called. Cheap to clone.

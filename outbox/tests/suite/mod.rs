@@ -4,7 +4,9 @@
 // each test binary uses a part of it
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+pub mod barrier;
 pub mod bench;
+pub mod coordination;
 pub mod crash;
 pub mod endpoint;
 pub mod half_broker;
@@ -18,6 +20,8 @@ pub mod notification_strategy;
 pub mod notification_target;
 pub mod outbox;
 pub mod relay;
+pub mod saga;
+pub mod tcc;
 pub mod transactional;
 
 /// Makes a `#[tokio::test]` of each function of the suite, with a database of its own from `$bench`.
@@ -144,6 +148,43 @@ macro_rules! whole_suite {
                 after_a_crash_anywhere_the_receiver_is_told_and_the_log_says_what_happened,
                 a_failure_that_nobody_wrote_down_counts,
                 a_decision_is_kept_with_its_reason_or_not_made,
+            }
+            barrier {
+                a_cancel_without_a_try_is_acknowledged_and_a_try_after_it_has_no_effect,
+                each_command_takes_effect_once_however_often_it_comes,
+                a_refused_try_leaves_nothing_and_is_refused_again,
+                what_contradicts_a_decision_is_refused_with_the_row,
+                commands_that_come_at_once_wait_for_each_other,
+                a_participant_that_fails_leaves_nothing_even_if_its_transaction_is_committed,
+                a_caller_that_runs_the_effects_itself_is_told_when,
+                cleaning_leaves_branches_that_await_their_decision,
+                a_command_that_nobody_can_read_is_refused_with_the_header,
+            }
+            tcc {
+                what_all_branches_can_do_is_confirmed_in_all,
+                one_refusal_cancels_all_and_is_the_reason,
+                what_is_rolled_back_was_never_begun,
+                the_deadline_decides_at_its_millisecond,
+                a_late_success_changes_nothing,
+                commands_are_repeated_to_the_millisecond_until_people_must_decide,
+                an_answer_that_comes_when_all_hope_is_lost_counts,
+                what_is_begun_twice_happens_once_and_a_name_has_one_plan,
+                a_plan_that_cannot_be_carried_out_is_refused_before_it_is_written,
+                a_row_that_nobody_can_read_holds_no_other_up_and_says_why,
+                coordinators_side_by_side_decide_once,
+                a_running_coordinator_cancels_what_is_late,
+                what_ended_is_counted_and_cleaned_away,
+                branches_agree_in_whatever_order_messages_come,
+                branches_agree_whichever_point_a_crash_hits,
+            }
+            saga {
+                steps_are_done_one_after_the_other,
+                what_was_done_is_compensated_in_reverse,
+                a_step_that_is_too_late_is_compensated_as_well,
+                a_compensation_that_fails_for_good_is_run_again_by_hand,
+                a_saga_keeps_the_steps_with_which_it_was_begun,
+                steps_agree_in_whatever_order_messages_come,
+                steps_agree_whichever_point_a_crash_hits,
             }
             monitoring {
                 an_outage_of_several_parts_is_one_notice_and_then_resolved,
