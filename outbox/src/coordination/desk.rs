@@ -4,13 +4,13 @@ use std::{future::Future, pin::Pin};
 
 use super::{
     coordinator::Coordinator,
-    progress::{BranchState, Kind, Phase},
+    progress::{BranchState, Kind, Phase, Progress},
 };
 use crate::{
     database::Dialect,
     error::Error,
     monitoring::{Part, Reading},
-    work::{Backlog, Status, Tried},
+    work::{Backlog, Removal, Status, Tried},
 };
 
 /// A global transaction, with its branches.
@@ -42,7 +42,7 @@ impl<D: Dialect> Coordinator<D> {
         };
         let record = shared.load(&mut connection, &shared.by_id, global.into()).await?;
         Ok(record.map(|record| {
-            let super::progress::Progress { kind, phase, reason, branches } = record.progress;
+            let Progress { kind, phase, reason, branches } = record.progress;
             Global { tried, kind, phase, reason, branches }
         }))
     }
@@ -91,7 +91,7 @@ impl<D: Dialect> Coordinator<D> {
     /// [`Error::Database`]; the chunks before are removed then.
     pub async fn clean(&self, before_ms: i64) -> Result<u64, Error> {
         let outbox = &self.0.outbox.0;
-        self.0.table.clean(&outbox.pool, before_ms, false, &outbox.faults).await
+        self.0.table.clean(&outbox.pool, before_ms, Removal::Plain, &outbox.faults).await
     }
 }
 

@@ -42,8 +42,7 @@ impl<D: Dialect> Shared<D> {
     ) -> Result<Option<Record>, Error> {
         let Some(row) = D::fetch(connection, sql, &[value]).await?.into_iter().next() else { return Ok(None) };
         let (row, read) = read(row);
-        let unreadable = |error: Unreadable| Error::Row { table: self.table.name(), row, reason: error.to_string() };
-        read.map(Some).map_err(unreadable)
+        read.map(Some).map_err(|unreadable| self.table.unreadable(row, &unreadable))
     }
 
     pub(super) async fn save(&self, connection: &mut D::Connection, record: &Record) -> Result<(), Error> {

@@ -11,7 +11,6 @@ use crate::{
     database::{Dialect, Value, begin, padded},
     error::Error,
     fault::{Faults, Point},
-    schema::Table,
 };
 
 /// Rows of one chunk.
@@ -33,7 +32,7 @@ pub(crate) enum Removal {
     ToArchive,
     /// Nowhere, and what this table tells of them in its column `task` goes with them.
     #[cfg(feature = "notification")]
-    WithLog(Table),
+    WithLog(crate::schema::Table),
 }
 
 impl<D: Dialect> WorkTable<D> {

@@ -127,9 +127,10 @@ pub async fn steps_agree_in_whatever_order_messages_come<D: TestDatabase>(bench:
 
 pub async fn steps_agree_whichever_point_a_crash_hits<D: TestDatabase>(bench: &Bench<D>) {
     for &point in Point::OF_OUTBOX_AND_INBOX.iter().chain(Point::OF_COORDINATION) {
-        for nth in 1..=2 {
-            Town::crash(bench, plan, point, nth).await;
-        }
+        Town::crash(bench, plan, point, 1).await;
+    }
+    for &point in Point::OF_COORDINATION {
+        Town::crash(bench, plan, point, 2).await;
     }
 }
 
