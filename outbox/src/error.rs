@@ -73,6 +73,14 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// PostgreSQL's change stream cannot be read as things are: a setting, a right or a name is wrong.
+    #[error("logical replication, {what}: {reason}")]
+    Replication {
+        /// Which setting, right or object.
+        what: String,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
     /// A fault point of the test kit was set off.
     #[error("crashed at {0:?}")]
     Crashed(Point),

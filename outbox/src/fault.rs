@@ -89,9 +89,27 @@ points! {
     RoundWritten,
     /// Coordination: what follows from the time is committed.
     RoundKept,
+    /// Change relay: publication and slot are there; the table was not looked at since.
+    SlotKept,
+    /// Change relay: the stream has told of rows; none is leased.
+    ChangeTold,
+    /// Change relay: the rows are leased and being sent; their position in the stream is not confirmed.
+    ChangeLeased,
 }
 
 impl Point {
+    /// Those that a change relay passes.
+    pub const OF_CHANGE_RELAY: &'static [Self] = &[
+        Self::SlotKept,
+        Self::ChangeTold,
+        Self::ClaimWritten,
+        Self::Claimed,
+        Self::ChangeLeased,
+        Self::Sent,
+        Self::OutcomeWritten,
+        Self::OutcomeKept,
+    ];
+
     /// Those of outbox, relay and inbox: the first of [`ALL`](Self::ALL).
     pub const OF_OUTBOX_AND_INBOX: &'static [Self] = Self::ALL.split_at(Self::CleaningWritten as usize + 1).0;
 

@@ -37,6 +37,8 @@
 compile_error!("tenonmq-outbox needs one of its features `sqlite`, `postgres`, `mysql`");
 
 mod builder;
+#[cfg(feature = "postgres-cdc")]
+mod cdc;
 pub mod clock;
 pub mod coordination;
 mod database;
@@ -56,6 +58,8 @@ mod transactional;
 mod wake;
 mod work;
 
+#[cfg(feature = "postgres-cdc")]
+pub use self::cdc::{ChangeRelay, ChangeSlot, ChangeSource, RunningChangeRelay, SlotReading};
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     database::Dialect,

@@ -73,6 +73,15 @@ pub struct Reading {
     pub backlog: Backlog,
     /// What this instance did.
     pub counts: Counts,
+    /// WAL in bytes that a change relay's slot makes the server keep.
+    pub held_bytes: Option<u64>,
+}
+
+impl Reading {
+    /// Of a part whose rows wait in a table.
+    pub fn of(part: String, backlog: Backlog, counts: Counts) -> Self {
+        Self { part, backlog, counts, held_bytes: None }
+    }
 }
 
 /// Something that can be read: [`Outbox`], [`Inbox`], `Notifier`, or what one writes oneself.
@@ -90,7 +99,7 @@ impl<D: Dialect> Part for Outbox<D> {
     }
 
     fn read(&self) -> Pin<Box<dyn Future<Output = Result<Reading, Error>> + Send + '_>> {
-        Box::pin(async { Ok(Reading { part: self.name(), backlog: self.backlog().await?, counts: self.counts() }) })
+        Box::pin(async { Ok(Reading::of(self.name(), self.backlog().await?, self.counts())) })
     }
 }
 
@@ -100,7 +109,7 @@ impl<D: Dialect> Part for Inbox<D> {
     }
 
     fn read(&self) -> Pin<Box<dyn Future<Output = Result<Reading, Error>> + Send + '_>> {
-        Box::pin(async { Ok(Reading { part: self.name(), backlog: self.backlog().await?, counts: self.counts() }) })
+        Box::pin(async { Ok(Reading::of(self.name(), self.backlog().await?, self.counts())) })
     }
 }
 
@@ -111,7 +120,7 @@ impl<D: Dialect> Part for crate::notification::Notifier<D> {
     }
 
     fn read(&self) -> Pin<Box<dyn Future<Output = Result<Reading, Error>> + Send + '_>> {
-        Box::pin(async { Ok(Reading { part: self.name(), backlog: self.backlog().await?, counts: self.counts() }) })
+        Box::pin(async { Ok(Reading::of(self.name(), self.backlog().await?, self.counts())) })
     }
 }
 
@@ -123,11 +132,14 @@ impl<D: Dialect> Part for crate::notification::Notifier<D> {
 /// ```
 pub fn prometheus_text(readings: &[Reading]) -> String {
     type Value = fn(&Reading) -> Option<f64>;
-    let metrics: [(&str, &str, &str, Value); 7] = [
+    let metrics: [(&str, &str, &str, Value); 8] = [
         ("pending", "gauge", "Rows to be tried, now or later.", |one| Some(one.backlog.pending as f64)),
         ("exhausted", "gauge", "Rows that people must decide about.", |one| Some(one.backlog.exhausted as f64)),
         ("oldest_seconds", "gauge", "Age of the oldest row to be tried.", |one| {
             one.backlog.oldest_ms.map(|age_ms| age_ms as f64 / 1_000.0)
+        }),
+        ("held_bytes", "gauge", "WAL that a change relay's slot makes the server keep.", |one| {
+            one.held_bytes.map(|bytes| bytes as f64)
         }),
         ("done_total", "counter", "Tries that succeeded.", |one| Some(one.counts.done as f64)),
         ("failed_total", "counter", "Tries that failed.", |one| Some(one.counts.failed as f64)),
@@ -160,6 +172,7 @@ mod tests {
             part: part.to_owned(),
             backlog: Backlog { pending: 2, exhausted: 1, oldest_ms },
             counts: tally.counts(),
+            held_bytes: None,
         };
         let page = prometheus_text(&[reading("outbox", Some(1_500)), reading("inbox/a\"b", None)]);
         for line in [

@@ -41,6 +41,8 @@ pub enum Measure {
     Failed,
     /// Messages that were handled before, likewise.
     Duplicates,
+    /// WAL in bytes that a change relay's slot makes the server keep.
+    HeldBytes,
 }
 
 impl Measure {
@@ -51,6 +53,7 @@ impl Measure {
             Self::Exhausted => reading.backlog.exhausted,
             Self::Failed => reading.counts.failed,
             Self::Duplicates => reading.counts.duplicates,
+            Self::HeldBytes => reading.held_bytes.unwrap_or(0),
         }
     }
 }
@@ -114,12 +117,14 @@ pub struct Rules {
 const SAMPLES: i64 = 48;
 
 impl Default for Rules {
-    /// Anything exhausted is critical; a row that is older than 5 min, and more than 10 failures within 24 h, are warnings.
+    /// Anything exhausted is critical; a row that is older than 5 min, and more than 10 failures within 24 h, are warnings;
+    /// so is a slot that holds more than 1 GiB of WAL.
     fn default() -> Self {
         Self::new([
             Rule::new("exhausted", Measure::Exhausted, 0, Severity::Critical),
             Rule::new("old", Measure::OldestMs, 300_000, Severity::Warning),
             Rule::new("failing", Measure::Failed, 10, Severity::Warning).within(Duration::from_secs(86_400)),
+            Rule::new("slot", Measure::HeldBytes, 1 << 30, Severity::Warning),
         ])
     }
 }
@@ -158,6 +163,7 @@ impl Rule {
             Measure::OldestMs => format!("the oldest row waits for {} s", value / 1_000),
             Measure::Exhausted => format!("{value} rows are given up and wait for a decision"),
             Measure::Failed => format!("{value} tries failed"),
+            Measure::HeldBytes => format!("{} MiB of WAL are held", value >> 20),
             Measure::Duplicates => format!("{value} messages came once more"),
         };
         let within = self.within.map(|time| format!(" within {} min", time.as_secs() / 60)).unwrap_or_default();
@@ -199,7 +205,7 @@ mod tests {
 
     fn reading(exhausted: u64, failed: u64) -> Reading {
         let counts = Counts { failed, ..Counts::default() };
-        Reading { part: "outbox".to_owned(), backlog: Backlog { pending: 0, exhausted, oldest_ms: None }, counts }
+        Reading::of("outbox".to_owned(), Backlog { pending: 0, exhausted, oldest_ms: None }, counts)
     }
 
     #[test]

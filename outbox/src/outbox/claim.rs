@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Pause of a row whose predecessor is being sent at this moment.
-const BEHIND_ANOTHER_MS: i64 = 20;
+pub(crate) const BEHIND_ANOTHER_MS: i64 = 20;
 
 /// How much may be claimed at once.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,16 @@ pub(crate) struct Claimed {
     pub(crate) attempts: u32,
     /// The message, or what cannot be read about it.
     pub(crate) message: Result<Outgoing, String>,
+}
+
+/// What became of rows that a relay was told of.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) claimed: Vec<Claimed>,
+    /// Rows that are not there, or not yet: their transaction is about to become visible.
+    pub(crate) unseen: Vec<i64>,
+    /// Whether some are due that wait for an earlier row of their order key, or for room.
+    pub(crate) is_left: bool,
 }
 
 /// A row that is due.
@@ -61,13 +71,67 @@ impl<D: Dialect> Outbox<D> {
             return Ok(Vec::new());
         }
         let due = within(claims.bytes, due.into_iter().filter_map(read_due));
+        let ids = self.lease(transaction, due, claims, now_ms).await?;
+        self.load(&ids).await
+    }
+
+    /// Leases those of `rows` that are due, or that nobody has touched since they were written; other rows are not looked at.
+    pub(crate) async fn claim_told(&self, claims: Claims<'_>, rows: &[i64]) -> Result<Told, Error> {
+        let shared = &*self.0;
+        shared.faults.pass(Point::ChangeTold)?;
+        let now_ms = shared.clock.now_ms();
+        // who published may have a clock that is ahead of ours
+        let sql = shared.table.sql_of_ids(
+            "SELECT id, attempts, order_key, LENGTH(content) + 0 * id FROM {table} WHERE status = 'pending' \
+             AND (next_attempt_at <= ? OR (next_attempt_at <= created_at AND claimed_by IS NULL)) AND id IN ({ids}) \
+             ORDER BY id{skip locked}",
+            rows,
+        );
+        let mut values: Vec<Value<'_>> = vec![now_ms.into()];
+        values.extend(padded(rows).map(Value::Int));
+        let mut transaction = begin(&shared.pool).await?;
+        let found = D::fetch(&mut transaction, &sql, &values).await?;
+        let due: Vec<Due> = found.into_iter().filter_map(read_due).collect();
+        let missing: Vec<i64> = rows.iter().copied().filter(|row| !due.iter().any(|one| one.row == *row)).collect();
+        let unseen = self.unseen(&mut transaction, missing).await?;
+        let count = due.len();
+        let ids = self.lease(transaction, within(claims.bytes, due.into_iter()), claims, now_ms).await?;
+        Ok(Told { claimed: self.load(&ids).await?, unseen, is_left: ids.len() < count })
+    }
+
+    /// Those that no row has.
+    async fn unseen(&self, connection: &mut D::Connection, mut rows: Vec<i64>) -> Result<Vec<i64>, Error> {
+        if rows.is_empty() {
+            return Ok(rows);
+        }
+        let sql = self.0.table.sql_of_ids("SELECT id FROM {table} WHERE id IN ({ids})", &rows);
+        let values: Vec<Value<'_>> = padded(&rows).map(Value::Int).collect();
+        let found = D::fetch(connection, &sql, &values).await?;
+        let found: Vec<i64> = found.into_iter().filter_map(|mut row| row.int("id").ok()).collect();
+        rows.retain(|row| !found.contains(row));
+        Ok(rows)
+    }
+
+    /// Leases what `due` has, but for what must wait, and commits. Returns their ids, ascending.
+    async fn lease(
+        &self,
+        mut transaction: sqlx::Transaction<'_, D>,
+        due: Vec<Due>,
+        claims: Claims<'_>,
+        now_ms: i64,
+    ) -> Result<Vec<i64>, Error> {
+        let shared = &*self.0;
+        if due.is_empty() {
+            transaction.rollback().await?;
+            return Ok(Vec::new());
+        }
         let ids = self.in_order(&mut transaction, due, now_ms).await?;
         let claim = Claim { owner: claims.owner, now_ms, until_ms: now_ms.saturating_add(claims.lease_ms) };
         shared.table.lease(&mut transaction, &ids, claim).await?;
         shared.faults.pass(Point::ClaimWritten)?;
         transaction.commit().await?;
         shared.faults.pass(Point::Claimed)?;
-        self.load(&ids).await
+        Ok(ids)
     }
 
     /// Leaves out rows that have a predecessor outside this claim, and moves them behind it.

@@ -15,7 +15,7 @@ use sqlx::Pool;
 
 pub use self::{builder::OutboxBuilder, publish::Published};
 pub(crate) use self::{
-    claim::{Claimed, Claims},
+    claim::{BEHIND_ANOTHER_MS, Claimed, Claims},
     outcome::{Outcome, Settled},
 };
 use crate::{

@@ -29,6 +29,8 @@ pub(crate) struct Settled {
     pub(crate) failed: usize,
     /// Rows that will not be tried again, with their last cause.
     pub(crate) exhausted: Vec<i64>,
+    /// When the first of those that were given back, failed or untried, is to be tried again.
+    pub(crate) again_ms: Option<i64>,
 }
 
 impl Outcome {
@@ -74,6 +76,7 @@ impl<D: Dialect> Outbox<D> {
             }
             retries.push((*row, next_ms.unwrap_or(now_ms)));
         }
+        settled.again_ms = retries.iter().map(|(_, next_ms)| *next_ms).min();
         for (failed, next_ms) in retries {
             let behind = outcomes.iter().filter_map(|outcome| match outcome {
                 Outcome::Behind { row, behind } if *behind == failed => Some(*row),
@@ -86,7 +89,11 @@ impl<D: Dialect> Outbox<D> {
             Outcome::Untried { row } => Some(*row),
             _ => None,
         });
-        shared.table.release(&mut transaction, &untried.collect::<Vec<_>>(), owner, now_ms).await?;
+        let untried: Vec<i64> = untried.collect();
+        if !untried.is_empty() {
+            settled.again_ms = Some(now_ms);
+        }
+        shared.table.release(&mut transaction, &untried, owner, now_ms).await?;
         shared.faults.pass(Point::OutcomeWritten)?;
         transaction.commit().await?;
         shared.faults.pass(Point::OutcomeKept)?;

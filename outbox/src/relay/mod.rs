@@ -4,6 +4,8 @@
 //! a lane of its own; rows of one key share a lane, one after the other. A lane that is slow holds nothing up but itself: claims
 //! go on while there is room. Any number of relays may run, in any number of processes.
 
+#[cfg_attr(not(feature = "postgres-cdc"), allow(dead_code))]
+mod feed;
 mod lane;
 mod publisher;
 mod run;
@@ -11,6 +13,8 @@ mod settings;
 
 use std::sync::Arc;
 
+#[cfg(feature = "postgres-cdc")]
+pub(crate) use self::feed::{Feed, Rows};
 use self::{lane::lanes_of, settings::Settings};
 pub use self::{
     publisher::{PublishError, Publisher},
@@ -75,6 +79,12 @@ impl<D: Dialect, P: Publisher> Relay<D, P> {
             pass.failed += settled.failed;
             pass.exhausted += settled.exhausted.len();
         }
+    }
+
+    /// What it sends.
+    #[cfg(feature = "postgres-cdc")]
+    pub(crate) fn outbox(&self) -> &Outbox<D> {
+        &self.outbox
     }
 
     /// Claims for `room` more rows.

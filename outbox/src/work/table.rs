@@ -120,6 +120,16 @@ impl<D: Dialect> WorkTable<D> {
         Ok(rows.into_iter().next().and_then(|mut row| row.int("next_attempt_at").ok()))
     }
 
+    /// When the next row is due after now.
+    pub(crate) async fn due_after_ms(&self, connection: &mut D::Connection, now_ms: i64) -> Result<Option<i64>, Error> {
+        let sql = self.sql(
+            "SELECT next_attempt_at FROM {table} WHERE status = 'pending' AND next_attempt_at > ? \
+             ORDER BY next_attempt_at LIMIT 1",
+        );
+        let rows = D::fetch(connection, &sql, &[now_ms.into()]).await?;
+        Ok(rows.into_iter().next().and_then(|mut row| row.int("next_attempt_at").ok()))
+    }
+
     /// Leases rows that [`due`](Self::due) found. One whose last holder never said what became of it counts as failed once
     /// more, so that a row that kills whoever tries it is not tried for ever.
     pub(crate) async fn lease(

@@ -6,6 +6,8 @@
 
 pub mod barrier;
 pub mod bench;
+#[cfg(feature = "postgres-cdc")]
+pub mod cdc;
 pub mod coordination;
 pub mod crash;
 pub mod endpoint;
