@@ -17,6 +17,11 @@ use crate::{
 /// Pause of a row whose predecessor is being sent at this moment.
 pub(crate) const BEHIND_ANOTHER_MS: i64 = 20;
 
+/// What holds for a row that a relay was told of and may claim: it is due, or untouched since it was written. Who published it
+/// may have a clock that is ahead of ours.
+const CLAIMABLE: &str =
+    "status = 'pending' AND (next_attempt_at <= ? OR (next_attempt_at <= created_at AND claimed_by IS NULL))";
+
 /// How much may be claimed at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Claims<'a> {
@@ -41,7 +46,7 @@ pub(crate) struct Claimed {
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) claimed: Vec<Claimed>,
-    /// Rows that are not there, or not yet: their transaction is about to become visible.
+    /// Rows that are not there, or not yet (the stream is quicker than the commit that it tells of), or locked at this moment.
     pub(crate) unseen: Vec<i64>,
     /// Whether some are due that wait for an earlier row of their order key, or for room.
     pub(crate) is_left: bool,
@@ -80,11 +85,11 @@ impl<D: Dialect> Outbox<D> {
         let shared = &*self.0;
         shared.faults.pass(Point::ChangeTold)?;
         let now_ms = shared.clock.now_ms();
-        // who published may have a clock that is ahead of ours
         let sql = shared.table.sql_of_ids(
-            "SELECT id, attempts, order_key, LENGTH(content) + 0 * id FROM {table} WHERE status = 'pending' \
-             AND (next_attempt_at <= ? OR (next_attempt_at <= created_at AND claimed_by IS NULL)) AND id IN ({ids}) \
-             ORDER BY id{skip locked}",
+            &format!(
+                "SELECT id, attempts, order_key, LENGTH(content) + 0 * id FROM {{table}} WHERE {CLAIMABLE} \
+                 AND id IN ({{ids}}) ORDER BY id{{skip locked}}"
+            ),
             rows,
         );
         let mut values: Vec<Value<'_>> = vec![now_ms.into()];
@@ -93,19 +98,21 @@ impl<D: Dialect> Outbox<D> {
         let found = D::fetch(&mut transaction, &sql, &values).await?;
         let due: Vec<Due> = found.into_iter().filter_map(read_due).collect();
         let missing: Vec<i64> = rows.iter().copied().filter(|row| !due.iter().any(|one| one.row == *row)).collect();
-        let unseen = self.unseen(&mut transaction, missing).await?;
+        let unseen = self.unseen(&mut transaction, missing, now_ms).await?;
         let count = due.len();
         let ids = self.lease(transaction, within(claims.bytes, due.into_iter()), claims, now_ms).await?;
         Ok(Told { claimed: self.load(&ids).await?, unseen, is_left: ids.len() < count })
     }
 
-    /// Those that no row has.
-    async fn unseen(&self, connection: &mut D::Connection, mut rows: Vec<i64>) -> Result<Vec<i64>, Error> {
+    /// Those that no row has, or that may be claimed after all: they have become visible, or free, at this moment.
+    async fn unseen(&self, connection: &mut D::Connection, mut rows: Vec<i64>, now_ms: i64) -> Result<Vec<i64>, Error> {
         if rows.is_empty() {
             return Ok(rows);
         }
-        let sql = self.0.table.sql_of_ids("SELECT id FROM {table} WHERE id IN ({ids})", &rows);
-        let values: Vec<Value<'_>> = padded(&rows).map(Value::Int).collect();
+        let template = format!("SELECT id FROM {{table}} WHERE NOT ({CLAIMABLE}) AND id IN ({{ids}})");
+        let sql = self.0.table.sql_of_ids(&template, &rows);
+        let mut values: Vec<Value<'_>> = vec![now_ms.into()];
+        values.extend(padded(&rows).map(Value::Int));
         let found = D::fetch(connection, &sql, &values).await?;
         let found: Vec<i64> = found.into_iter().filter_map(|mut row| row.int("id").ok()).collect();
         rows.retain(|row| !found.contains(row));
