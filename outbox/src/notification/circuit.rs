@@ -1,7 +1,8 @@
 //! What is known of a target: how many calls it has at this moment, and whether it is left alone.
 //!
 //! ```text
-//!                 n failures in a row                    pause over
+//!                 n failures in a row, or
+//!                 it asks for a pause                    pause over
 //! closed (calls up to the limit) ────► open (no calls) ────────────► one call to see
 //!    ▲                                     ▲                            │    │
 //!    │                                     └──────── fails: pause doubled    │
@@ -43,7 +44,12 @@ pub(super) struct TargetState {
 #[derive(Debug, Clone, Copy)]
 struct Open {
     until_ms: i64,
+    /// How long this pause is.
     pause_ms: i64,
+    /// Until when it asked to be left alone.
+    asked_until_ms: i64,
+    /// What is doubled when the call to see fails; 0 when the target was left alone only because it asked for it.
+    step_ms: i64,
 }
 
 impl Open {
@@ -71,25 +77,38 @@ impl TargetState {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// It answered, whatever it said.
-    pub(super) fn answered(&mut self) {
+    /// It answered, whatever it said. A pause that it asked for holds all the same: the call was made before.
+    pub(super) fn answered(&mut self, now_ms: i64) {
         self.failures_in_row = 0;
-        self.open = None;
+        let asked = self.open.filter(|open| now_ms < open.asked_until_ms.min(open.resumes_ms(now_ms)));
+        self.open = asked.map(|open| Open { until_ms: open.asked_until_ms, step_ms: 0, ..open });
     }
 
-    /// It did not answer, or said that it is unwell. True when this opened the circuit.
-    pub(super) fn failed(&mut self, settings: &CircuitSettings, now_ms: i64) -> bool {
+    /// It did not answer, or said that it is unwell, and for how long it wants to be left alone. True when this opened the
+    /// circuit.
+    pub(super) fn failed(&mut self, settings: &CircuitSettings, now_ms: i64, asked: Option<Duration>) -> bool {
         self.failures_in_row = self.failures_in_row.saturating_add(1);
-        let pause_ms = match self.open {
-            // called before it was opened: nothing new
-            Some(open) if now_ms < open.resumes_ms(now_ms) => return false,
-            Some(open) => open.pause_ms.saturating_mul(2).min(millis(settings.longest_pause)),
-            None if self.failures_in_row < settings.failures.max(1) => return false,
-            None => millis(settings.first_pause),
+        let first_ms = millis(settings.first_pause);
+        let (kept_ms, step_ms, is_new) = match self.open {
+            // called before it was opened: nothing new, unless it asks for more
+            Some(open) if now_ms < open.resumes_ms(now_ms) => {
+                (open.resumes_ms(now_ms).saturating_sub(now_ms), open.step_ms, false)
+            }
+            Some(open) => {
+                let step_ms = open.step_ms.saturating_mul(2).max(first_ms).min(millis(settings.longest_pause));
+                (step_ms, step_ms, false)
+            }
+            None if self.failures_in_row >= settings.failures.max(1) => (first_ms, first_ms, true),
+            None => (0, 0, asked.is_some_and(|asked| !asked.is_zero())),
         };
-        let was_closed = self.open.is_none();
-        self.open = Some(Open { until_ms: now_ms.saturating_add(pause_ms), pause_ms });
-        was_closed
+        if is_new || self.open.is_some() {
+            let asked_ms = asked.map_or(0, millis);
+            let pause_ms = kept_ms.max(asked_ms);
+            let until = |pause_ms: i64| now_ms.saturating_add(pause_ms);
+            let asked_until_ms = self.open.map_or(0, |open| open.asked_until_ms).max(until(asked_ms));
+            self.open = Some(Open { until_ms: until(pause_ms), pause_ms, asked_until_ms, step_ms });
+        }
+        is_new
     }
 
     /// Until when it is left alone.
@@ -118,9 +137,9 @@ mod tests {
         state.began();
         state.ended();
         if is_well {
-            state.answered();
+            state.answered(now_ms);
         } else {
-            state.failed(&SETTINGS, now_ms);
+            state.failed(&SETTINGS, now_ms, None);
         }
     }
 
@@ -136,7 +155,7 @@ mod tests {
         state.began();
         assert_eq!(state.room(4, 1_000), 0, "one call to see, no more");
         state.ended();
-        state.answered();
+        state.answered(1_000);
         assert_eq!((state.room(4, 1_000), state.is_idle()), (4, true));
     }
 
@@ -162,9 +181,29 @@ mod tests {
         (0..5).for_each(|_| state.began());
         (0..5).for_each(|_| {
             state.ended();
-            state.failed(&SETTINGS, 10);
+            state.failed(&SETTINGS, 10, None);
         });
         assert_eq!(state.open_until_ms(10), Some(1_010));
+    }
+
+    #[test]
+    fn a_target_that_asks_for_a_pause_gets_it_and_its_own_pauses_begin_with_the_first() {
+        let mut state = TargetState::default();
+        let ask = |seconds| Some(Duration::from_secs(seconds));
+        (0..3).for_each(|_| state.began());
+        assert!(state.failed(&SETTINGS, 0, ask(60)), "one failure is enough");
+        state.failed(&SETTINGS, 1_000, ask(90));
+        state.failed(&SETTINGS, 2_000, ask(5));
+        state.answered(3_000);
+        (0..3).for_each(|_| state.ended());
+        assert_eq!(state.open_until_ms(2_000), Some(91_000), "the longest that was asked for");
+        assert_eq!((state.room(4, 90_999), state.room(4, 91_000)), (0, 1));
+        call(&mut state, 91_000, false);
+        assert_eq!(state.open_until_ms(91_000), Some(92_000), "the call to see failed");
+        call(&mut state, 92_000, true);
+        assert!(state.is_idle());
+        assert!(!state.failed(&SETTINGS, 92_000, ask(0)));
+        assert_eq!(state.room(4, 92_000), 4, "no pause is no pause");
     }
 
     #[test]

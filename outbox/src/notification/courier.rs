@@ -169,11 +169,12 @@ impl<D: Dialect> Courier<D> {
     pub(super) fn deliver(&self, claimed: Claimed) -> impl Future<Output = Result<Ended, Error>> + Send + 'static {
         let (postman, notifier) = (self.postman.clone(), self.notifier.clone());
         let (seat, circuit) = (self.targets.sit(&claimed.target), self.settings.circuit);
+        let longest_wait = self.settings.longest_wait;
         async move {
             let shared = &*notifier.0;
             let attempt = claimed.attempts.saturating_add(1);
             let began_ms = shared.clock.now_ms();
-            let report = match &claimed.letter {
+            let mut report = match &claimed.letter {
                 Ok(letter) => postman.post(letter, attempt, began_ms).await,
                 Err(reason) => Report {
                     cause: Some(format!("the row cannot be read: {reason}")),
@@ -182,15 +183,16 @@ impl<D: Dialect> Courier<D> {
                 },
             };
             let ended_ms = shared.clock.now_ms();
+            report.asked = report.asked.map(|asked| asked.min(longest_wait));
             if let Some(state) = seat.targets.0.lock().get_mut(&claimed.target) {
-                if report.is_unwell && state.failed(&circuit, ended_ms) {
+                if report.is_unwell && state.failed(&circuit, ended_ms, report.asked) {
                     tracing::warn!(
                         target = claimed.target,
                         cause = report.cause,
                         "an endpoint is left alone for a while"
                     );
                 } else if !report.is_unwell && report.code.is_some() {
-                    state.answered();
+                    state.answered(ended_ms);
                 }
             }
             drop(seat);

@@ -11,8 +11,10 @@ use super::{
     Keys, Reach, Signed,
     connect::{DialError, Dialer},
     notice::Endpoint,
+    retry_after,
     signature::header_text,
 };
+use crate::clock::{Clock, SystemClock};
 
 /// Bytes of an answer's head; more is no answer.
 const LARGEST_HEAD: usize = 32 << 10;
@@ -45,6 +47,8 @@ pub(super) struct Report {
     pub(super) is_unwell: bool,
     /// Whether no other try can do better.
     pub(super) is_final: bool,
+    /// How long the endpoint asks to be left alone.
+    pub(super) asked: Option<Duration>,
 }
 
 /// Makes calls.
@@ -63,7 +67,7 @@ impl Postman {
         let result = match self.prepare(letter, attempt, now_ms) {
             Err(failure) => Err(failure),
             Ok((endpoint, request)) => {
-                let call = call(&self.dialer, &endpoint, request, &mut report);
+                let call = call(&self.dialer, &endpoint, request, now_ms, &mut report);
                 let timed = tokio::time::timeout(self.limit, call).await;
                 timed.unwrap_or_else(|_| Err(Failure::unwell(format!("no whole answer within {:?}", self.limit))))
             }
@@ -129,7 +133,8 @@ impl Caller {
         let endpoint = Endpoint::parse(url)?;
         let request = addressed(request, &endpoint, body)?;
         let mut report = Report::default();
-        match tokio::time::timeout(self.limit, call(&self.dialer, &endpoint, request, &mut report)).await {
+        let call = call(&self.dialer, &endpoint, request, SystemClock.now_ms(), &mut report);
+        match tokio::time::timeout(self.limit, call).await {
             Ok(Ok(())) => Ok(report.answer.unwrap_or_default()),
             Ok(Err(failure)) => Err(failure.cause),
             Err(_) => Err(format!("no whole answer within {:?}", self.limit)),
@@ -142,6 +147,7 @@ async fn call(
     dialer: &Dialer,
     endpoint: &Endpoint,
     request: Request<Full<Bytes>>,
+    now_ms: i64,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let stream = dialer.dial(endpoint).await.map_err(Failure::no_connection)?;
@@ -154,6 +160,9 @@ async fn call(
     let response = sender.send_request(request).await.map_err(away)?;
     let status = response.status();
     report.code = Some(status.as_u16());
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        report.asked = retry_after::asked(response.headers(), now_ms);
+    }
     let body = read_some(response.into_body()).await;
     report.answer = Some(kept(body.as_ref().unwrap_or_else(|(read, _)| read)));
     if let Err((_, error)) = body {

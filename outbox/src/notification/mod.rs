@@ -17,6 +17,8 @@
 //!   slow or hangs holds up nobody else, and its tasks wait in the table, not in memory.
 //! * A target that fails again and again is left alone for a while (its circuit is open): its tasks are not claimed then,
 //!   so they use up no tries. Afterwards one call is made to see.
+//! * An endpoint that answers 429 or 503 with `Retry-After` gets the pause that it asks for, up to a
+//!   [limit](Courier::longest_wait).
 //! * What is connected to is an address that was checked ([`Reach`]).
 //! * No answer is read beyond a small limit, and no call outlasts its time.
 
@@ -34,6 +36,7 @@ mod log;
 mod notice;
 mod notify;
 mod outcome;
+mod retry_after;
 mod run;
 mod settings;
 mod signature;

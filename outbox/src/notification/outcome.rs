@@ -52,6 +52,7 @@ impl<D: Dialect> Notifier<D> {
                 continue;
             };
             let pause = if one.report.is_final { None } else { pause(one) };
+            let pause = pause.map(|pause| pause.max(one.report.asked.unwrap_or_default()));
             let next_ms = pause.map(|pause| one.ended_ms.saturating_add(millis(pause)));
             let failure = Failure { row: one.row, attempts: one.attempt, cause, now_ms: one.ended_ms, next_ms };
             let is_written = shared.table.fail(&mut transaction, owner, failure).await?;

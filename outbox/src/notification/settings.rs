@@ -18,6 +18,7 @@ pub(super) struct Settings {
     pub(super) per_target: u32,
     pub(super) in_flight: u32,
     pub(super) circuit: CircuitSettings,
+    pub(super) longest_wait: Duration,
     pub(super) on_exhausted: Option<ExhaustedAlert>,
 }
 
@@ -32,6 +33,7 @@ impl Default for Settings {
             per_target: 4,
             in_flight: 1_024,
             circuit: CircuitSettings::default(),
+            longest_wait: Duration::from_secs(3_600),
             on_exhausted: None,
         }
     }
@@ -45,7 +47,7 @@ impl Settings {
     /// Longer than any task waits, as far as is known.
     pub(super) fn horizon(&self) -> Option<Duration> {
         let mut all = self.strategies.values().chain([&self.otherwise]);
-        all.try_fold(self.lease, |longest, schedule| Some(longest.max(schedule.horizon()?)))
+        all.try_fold(self.lease.max(self.longest_wait), |longest, schedule| Some(longest.max(schedule.horizon()?)))
     }
 }
 
@@ -95,6 +97,17 @@ impl<D: Dialect> Courier<D> {
     #[must_use]
     pub fn circuit(mut self, settings: CircuitSettings) -> Self {
         self.settings.circuit = settings;
+        self
+    }
+
+    /// Longest pause that an endpoint may ask for by `Retry-After`, in seconds or as a date, with an answer 429 or 503.
+    /// Default 1 h; zero is none.
+    ///
+    /// The task is not tried again before, nor sooner than its strategy has it; and this courier leaves the whole target
+    /// alone meanwhile, which uses up no tries of its other tasks. Then one call is made to see.
+    #[must_use]
+    pub fn longest_wait(mut self, wait: Duration) -> Self {
+        self.settings.longest_wait = wait;
         self
     }
 

@@ -14,6 +14,8 @@ use tokio::{
 pub enum Answer {
     /// That status, and that body.
     Says(u16, &'static str),
+    /// That status, and that header `Retry-After`.
+    Later(u16, String),
     /// 302 to that URL.
     Elsewhere(String),
     /// Reads the call and says nothing.
@@ -142,6 +144,9 @@ impl Endpoint {
         let text = match answer {
             Answer::Says(code, body) => {
                 format!("HTTP/1.1 {code} Whatever\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+            }
+            Answer::Later(code, when) => {
+                format!("HTTP/1.1 {code} Later\r\nretry-after: {when}\r\ncontent-length: 0\r\n\r\n")
             }
             Answer::Elsewhere(url) => format!("HTTP/1.1 302 Found\r\nlocation: {url}\r\ncontent-length: 0\r\n\r\n"),
             Answer::BreaksOff => "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello".to_owned(),

@@ -127,12 +127,15 @@ macro_rules! whole_suite {
                 growing_pauses_are_kept_to_the_millisecond_up_to_fifty_tries,
                 doubling_minutes_end_after_five_tries_and_the_last_failure_is_stored,
                 what_is_given_up_is_kept_shown_and_told_of_once,
+                a_pause_that_the_endpoint_asks_for_is_kept_to_the_millisecond,
             }
             notification_target {
                 a_target_that_hangs_holds_up_nobody_else,
                 no_target_has_more_calls_at_once_than_allowed,
                 an_open_circuit_uses_up_no_tries_and_closes_after_one_call_to_see,
                 what_the_receiver_refuses_opens_no_circuit,
+                a_target_that_asks_for_a_pause_is_left_alone_and_its_tasks_lose_no_tries,
+                no_pause_is_longer_than_the_courier_allows,
                 the_address_that_is_connected_to_is_the_one_that_was_checked,
             }
             notification_desk {

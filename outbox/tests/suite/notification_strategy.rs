@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tenonmq_outbox::{Schedule, Status, notification::Event};
+use tenonmq_outbox::{Clock, Schedule, Status, notification::Event};
 
 use super::{
     bench::{Bench, SECOND, START_MS, TestDatabase},
@@ -72,4 +72,34 @@ pub async fn what_is_given_up_is_kept_shown_and_told_of_once<D: TestDatabase>(be
     let exhausted = notifier(bench).list(Status::Exhausted, 0, 10).await.unwrap();
     assert_eq!(exhausted.iter().map(|task| task.row).collect::<Vec<_>>(), [row]);
     assert_eq!(notifier(bench).backlog().await.unwrap().exhausted, 1);
+}
+
+pub async fn a_pause_that_the_endpoint_asks_for_is_kept_to_the_millisecond<D: TestDatabase>(bench: &Bench<D>) {
+    let hour_ms = 3_600_000;
+    // what it says, by what pause the strategy has, and how long is waited
+    for (id, answer, pause_ms, waited_ms) in [
+        ("seconds", Answer::Later(429, "120".to_owned()), 1_000, 120_000),
+        ("date", Answer::Later(503, "Tue, 14 Nov 2023 22:15:20 GMT".to_owned()), 1_000, 120_000),
+        ("past", Answer::Later(503, "Tue, 14 Nov 2023 22:13:00 GMT".to_owned()), 1_000, 1_000),
+        ("shorter", Answer::Later(429, "5".to_owned()), 60_000, 60_000),
+        ("a-year", Answer::Later(503, "31536000".to_owned()), 1_000, hour_ms),
+        ("year-9999", Answer::Later(429, "Fri, 31 Dec 9999 23:59:59 GMT".to_owned()), 1_000, hour_ms),
+        ("unreadable", Answer::Later(429, "when it suits me".to_owned()), 1_000, 1_000),
+        ("another-status", Answer::Later(500, "120".to_owned()), 1_000, 1_000),
+    ] {
+        let began_ms = bench.clock.now_ms();
+        let endpoint = Endpoint::that(answer).await;
+        let row = notify(bench, &paid(&endpoint, id)).await;
+        let courier = courier(bench).otherwise(Schedule::listed([Duration::from_millis(pause_ms)], 50));
+        courier.pass().await.unwrap();
+        let task = notifier(bench).task(row).await.unwrap().unwrap();
+        assert_eq!(task.next_attempt_ms - began_ms, waited_ms, "{id}");
+        bench.clock.step(waited_ms - 1);
+        courier.pass().await.unwrap();
+        assert_eq!(endpoint.calls().len(), 1, "{id}: not a millisecond too early");
+        bench.clock.step(1);
+        endpoint.answers(Answer::Says(200, ""));
+        assert_eq!(courier.pass().await.unwrap().delivered, 1, "{id}");
+        bench.clock.step(START_MS - bench.clock.now_ms()); // the dates are of that day
+    }
 }

@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tenonmq_outbox::{
@@ -137,4 +138,40 @@ pub async fn the_address_that_is_connected_to_is_the_one_that_was_checked<D: Tes
     let names = Names::that(&[&["10.0.0.1", "127.0.0.1"], &["10.0.0.1"]]);
     assert_eq!(courier(bench).resolver(names.clone()).pass().await.unwrap().delivered, 1);
     assert_eq!((names.0.1.load(Ordering::SeqCst), endpoint.calls().len()), (1, 1));
+}
+
+pub async fn a_target_that_asks_for_a_pause_is_left_alone_and_its_tasks_lose_no_tries<D: TestDatabase>(
+    bench: &Bench<D>,
+) {
+    let (endpoint, other) = (Endpoint::that(Answer::Later(503, "120".to_owned())).await, Endpoint::well().await);
+    let mut rows = Vec::new();
+    for n in 0..10 {
+        rows.push(notify(bench, &paid(&endpoint, &n.to_string())).await);
+        notify(bench, &paid(&other, &format!("other-{n}"))).await;
+    }
+    let courier = courier(bench).concurrency(1, 100).otherwise(Schedule::listed([SECOND], 3));
+    let pass = courier.pass().await.unwrap();
+    assert_eq!((pass.failed, pass.delivered, endpoint.calls().len()), (1, 10, 1), "another target is another target");
+    bench.clock.step(119_999);
+    courier.pass().await.unwrap();
+    assert_eq!(endpoint.calls().len(), 1);
+    bench.clock.step(1);
+    endpoint.answers(Answer::Says(200, ""));
+    assert_eq!(courier.pass().await.unwrap().delivered, 10);
+    let mut attempts = 0;
+    for row in rows {
+        attempts += notifier(bench).task(row).await.unwrap().unwrap().attempts;
+    }
+    assert_eq!(attempts, 11);
+}
+
+pub async fn no_pause_is_longer_than_the_courier_allows<D: TestDatabase>(bench: &Bench<D>) {
+    let endpoint = Endpoint::that(Answer::Later(429, "31536000".to_owned())).await;
+    notify(bench, &paid(&endpoint, "order-1")).await;
+    let courier = courier(bench).otherwise(Schedule::listed([SECOND], 9)).longest_wait(Duration::ZERO);
+    for calls in 1..=3 {
+        courier.pass().await.unwrap();
+        assert_eq!(endpoint.calls().len(), calls);
+        bench.clock.advance(SECOND);
+    }
 }
