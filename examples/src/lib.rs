@@ -3,6 +3,7 @@
 //! | example | shows |
 //! |---|---|
 //! | `order_payment` | an order is paid in one database if and only if its stock is deducted and its points are added in two others |
+//! | `pay_notify` | a merchant that hangs, fails, redirects, lies and drops answers is told of each payment by HTTP, and books it once |
 //!
 //! Each checks itself at its end and exits with a failure when the books do not balance. Here is what they share: a
 //! [`Broker`] for when none runs, and a [`database`] for a service.
