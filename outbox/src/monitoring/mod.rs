@@ -6,9 +6,11 @@
 //! * [`Alerts`] make of findings the few [`Notice`]s that people want: one outage is one notice, then reminders,
 //!   escalation, and "resolved". It decides and does no I/O.
 //! * [`Monitor`] does these in turn and sends the notices through [`Channel`]s. `WebHook` is one (feature `notification`), in
-//!   the formats of DingTalk, WeCom and Slack too.
+//!   the formats of DingTalk, WeCom and Slack too; `Mail` is another (feature `monitoring-mail`).
 
 mod alerts;
+#[cfg(feature = "monitoring-mail")]
+mod mail;
 mod notice;
 mod reading;
 mod rules;
@@ -16,6 +18,8 @@ mod run;
 #[cfg(feature = "notification")]
 mod webhook;
 
+#[cfg(feature = "monitoring-mail")]
+pub use self::mail::{Mail, MailBuilder, MailFault, Security};
 pub(crate) use self::reading::Tally;
 #[cfg(feature = "notification")]
 pub use self::webhook::{Format, WebHook};

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::{Inbox, Outbox, database::Dialect, error::Error, work::Backlog};
+use crate::{Halves, Inbox, Outbox, Transactional, database::Dialect, error::Error, work::Backlog};
 
 /// Counters of one part, from the start of the process.
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ fn add(counter: &AtomicU64, times: usize) {
 /// What one part is up to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// `outbox`, `inbox/<group>`, `notification` or `coordinator`.
+    /// `outbox`, `half`, `inbox/<group>`, `notification` or `coordinator`.
     pub part: String,
     /// What waits, in the table: the same for all instances of a service.
     pub backlog: Backlog,
@@ -84,7 +84,7 @@ impl Reading {
     }
 }
 
-/// Something that can be read: [`Outbox`], [`Inbox`], `Notifier`, or what one writes oneself.
+/// Something that can be read: [`Outbox`], [`Transactional`], [`Inbox`], `Notifier`, or what one writes oneself.
 pub trait Part: Send + Sync + 'static {
     /// Its name, as in [`Reading::part`].
     fn name(&self) -> String;
@@ -110,6 +110,17 @@ impl<D: Dialect> Part for Inbox<D> {
 
     fn read(&self) -> Pin<Box<dyn Future<Output = Result<Reading, Error>> + Send + '_>> {
         Box::pin(async { Ok(Reading::of(self.name(), self.backlog().await?, self.counts())) })
+    }
+}
+
+/// The half messages beside their outbox: one that is held or being decided for long waits for its broker to come back.
+impl<D: Dialect, H: Halves> Part for Transactional<D, H> {
+    fn name(&self) -> String {
+        "half".to_owned()
+    }
+
+    fn read(&self) -> Pin<Box<dyn Future<Output = Result<Reading, Error>> + Send + '_>> {
+        Box::pin(async { Ok(Reading::of(self.name(), self.undecided().await?, self.counts())) })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 /// Notices that wait for one channel; beyond it the oldest are dropped, and logged.
 const MOST_WAITING: usize = 64;
 
-/// A way to people: `WebHook`, or what one writes oneself (e-mail, say).
+/// A way to people: `WebHook`, `Mail`, or what one writes oneself.
 pub trait Channel: Send + Sync + 'static {
     /// Its name, for the log.
     fn name(&self) -> &str;
@@ -58,7 +58,7 @@ impl Monitor {
         }
     }
 
-    /// Watches an outbox, inbox or notifier.
+    /// Watches an outbox, its half messages, an inbox or a notifier.
     #[must_use]
     pub fn watch(mut self, part: impl Part) -> Self {
         self.parts.push(Box::new(part));

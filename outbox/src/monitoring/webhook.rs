@@ -49,6 +49,16 @@ impl WebHook {
         self
     }
 
+    /// Trusts certificates of these authorities (PEM) too, beside those that Mozilla trusts.
+    ///
+    /// # Errors
+    /// [`NoAuthority`](crate::notification::NoAuthority) when there is no certificate in the text, or one that cannot be read.
+    #[cfg(feature = "notification-tls")]
+    pub fn trust(mut self, pem: &[u8]) -> Result<Self, crate::notification::NoAuthority> {
+        self.caller.trust(pem)?;
+        Ok(self)
+    }
+
     async fn post(&self, notice: &Notice) -> Result<(), String> {
         let body = self.format.body(notice).to_string();
         let mut url = self.url.clone();

@@ -61,7 +61,7 @@ pub(super) struct Dialer {
     pub(super) reach: Reach,
     pub(super) limit: Duration,
     #[cfg(feature = "notification-tls")]
-    pub(super) tls: std::sync::Arc<tokio_rustls::rustls::ClientConfig>,
+    pub(super) tls: super::tls::Tls,
 }
 
 impl Dialer {
@@ -71,7 +71,7 @@ impl Dialer {
             reach,
             limit,
             #[cfg(feature = "notification-tls")]
-            tls: public_authorities(),
+            tls: super::tls::Tls::default(),
         }
     }
 
@@ -115,32 +115,15 @@ impl Dialer {
 
     #[cfg(feature = "notification-tls")]
     async fn secure(&self, endpoint: &Endpoint, stream: TcpStream) -> Result<Box<dyn Stream>, DialError> {
-        use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
         if !endpoint.is_tls {
             return Ok(Box::new(stream));
         }
-        let away = |source| DialError::Away { step: "TLS", source };
-        let name = match endpoint.address() {
-            Some(address) => ServerName::from(address),
-            None => ServerName::try_from(endpoint.host.to_string())
-                .map_err(|error| away(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
-        };
-        let connector = TlsConnector::from(std::sync::Arc::clone(&self.tls));
-        Ok(Box::new(connector.connect(name, stream).await.map_err(away)?))
+        let secured = self.tls.secure(endpoint, stream).await;
+        Ok(Box::new(secured.map_err(|source| DialError::Away { step: "TLS", source })?))
     }
 
     #[cfg(not(feature = "notification-tls"))]
     async fn secure(&self, _: &Endpoint, stream: TcpStream) -> Result<Box<dyn Stream>, DialError> {
         Ok(Box::new(stream)) // an https endpoint is refused when its URL is read
     }
-}
-
-/// Trusts the authorities that Mozilla does.
-#[cfg(feature = "notification-tls")]
-fn public_authorities() -> std::sync::Arc<tokio_rustls::rustls::ClientConfig> {
-    use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let builder = ClientConfig::builder_with_provider(ring::default_provider().into());
-    let builder = builder.with_safe_default_protocol_versions().expect("ring has the suites of TLS 1.2 and 1.3");
-    builder.with_root_certificates(roots).with_no_client_auth().into()
 }

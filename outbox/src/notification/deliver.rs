@@ -128,6 +128,11 @@ impl Caller {
         self
     }
 
+    #[cfg(feature = "notification-tls")]
+    pub(crate) fn trust(&mut self, pem: &[u8]) -> Result<(), super::NoAuthority> {
+        self.dialer.tls.trust(pem)
+    }
+
     /// Posts a body; returns how the answer begins, if it is 200, or why it is not.
     pub(crate) async fn post(&self, url: &str, request: Builder, body: Bytes) -> Result<String, String> {
         let endpoint = Endpoint::parse(url)?;

@@ -40,12 +40,16 @@ mod retry_after;
 mod run;
 mod settings;
 mod signature;
+#[cfg(feature = "notification-tls")]
+mod tls;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use sqlx::Pool;
 
 pub(crate) use self::deliver::Caller;
+#[cfg(feature = "notification-tls")]
+pub use self::tls::NoAuthority;
 pub use self::{
     address::{Network, NotANetwork, Reach},
     builder::NotifierBuilder,

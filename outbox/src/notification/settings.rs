@@ -132,11 +132,22 @@ impl<D: Dialect> Courier<D> {
         self
     }
 
+    /// Trusts certificates of these authorities (PEM, one or several) too, beside those that Mozilla trusts: for endpoints
+    /// in a network of one's own. Takes the place of what [`tls`](Self::tls) set.
+    ///
+    /// # Errors
+    /// [`NoAuthority`](super::NoAuthority) when there is no certificate in the text, or one that cannot be read.
+    #[cfg(feature = "notification-tls")]
+    pub fn trust(mut self, pem: &[u8]) -> Result<Self, super::NoAuthority> {
+        self.postman.dialer.tls.trust(pem)?;
+        Ok(self)
+    }
+
     /// Settings of TLS: other authorities than Mozilla's, or a certificate of ours.
     #[cfg(feature = "notification-tls")]
     #[must_use]
     pub fn tls(mut self, settings: Arc<tokio_rustls::rustls::ClientConfig>) -> Self {
-        self.postman.dialer.tls = settings;
+        self.postman.dialer.tls = settings.into();
         self
     }
 }

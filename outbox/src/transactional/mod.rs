@@ -51,7 +51,7 @@ use tenonmq_client::LocalState;
 pub(crate) use self::publish::half_of;
 pub use self::{answer::Answers, builder::TransactionalBuilder, halves::Halves, link::Link, publisher::HalfPublisher};
 use self::{publish::Pause, table::HalfTable};
-use crate::{database::Dialect, error::Error, outbox::Outbox, relay::Relay};
+use crate::{database::Dialect, error::Error, monitoring::Counts, outbox::Outbox, relay::Relay, work::Backlog};
 
 /// Publishes through half messages what a database transaction commits. Cloning is cheap, and all clones are one.
 ///
@@ -125,6 +125,21 @@ impl<D: Dialect, H: Halves> Transactional<D, H> {
         let row = outbox.find(topic, business_id).await?.map_or(0, |found| found.row);
         table.hand_over(row, outbox.0.clock.now_ms()).await?;
         outbox.rerun(row).await
+    }
+
+    /// Half messages that are held or being decided, of all instances of the service; exhausted are those that the relay
+    /// does not try any more. Counts the outbox's pending rows, so it costs more the more there are.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn undecided(&self) -> Result<Backlog, Error> {
+        self.0.table.backlog(self.0.outbox.0.clock.now_ms()).await
+    }
+
+    /// What this instance did: *done* are half messages that it committed, *failed* those that its relay sends as ordinary
+    /// messages in their stead.
+    pub fn counts(&self) -> Counts {
+        self.0.table.tally.counts()
     }
 
     /// Removes rows of half messages that were decided before `before_ms`, in small chunks. Returns how many rows. A check

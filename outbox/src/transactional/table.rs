@@ -8,7 +8,9 @@ use tenonmq_client::HalfPlace;
 use crate::{
     database::{Dialect, Row, Sql, Unreadable, Value, begin, padded, placeholders},
     error::Error,
+    monitoring::Tally,
     schema::{Schema, Table},
+    work::{Backlog, Status},
 };
 
 /// Rows of one chunk when cleaning.
@@ -38,6 +40,8 @@ pub(super) struct HalfTable<D: Dialect> {
     insert: Sql,
     find: Sql,
     step: Sql,
+    /// Confirmed ones are done; those that the relay sends in their stead are failed.
+    pub(super) tally: Tally,
     dialect: PhantomData<fn() -> D>,
 }
 
@@ -87,6 +91,7 @@ impl<D: Dialect> HalfTable<D> {
             ),
             step: schema.sql::<D>("UPDATE {half} SET state = ?, updated_at = ? WHERE half_id = ? AND state = ?"),
             schema: schema.clone(),
+            tally: Tally::default(),
             dialect: PhantomData,
         }
     }
@@ -166,7 +171,13 @@ impl<D: Dialect> HalfTable<D> {
     pub(super) async fn step(&self, id: &str, step: Step, now_ms: i64) -> Result<bool, Error> {
         let (from, to) = step.names();
         let values: [Value<'_>; 4] = [to.into(), now_ms.into(), id.into(), from.into()];
-        Ok(D::execute(&mut *self.pool.acquire().await?, &self.step, &values).await? == 1)
+        let is_mine = D::execute(&mut *self.pool.acquire().await?, &self.step, &values).await? == 1;
+        match step {
+            Step::Confirm => self.tally.done(usize::from(is_mine)),
+            Step::TakeOver | Step::Resign => self.tally.failed(usize::from(is_mine)),
+            Step::Decide => {}
+        }
+        Ok(is_mine)
     }
 
     /// Goes from `deciding` to `relayed` on people's word.
@@ -182,6 +193,31 @@ impl<D: Dialect> HalfTable<D> {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Half messages that are held or being decided, whose row is still tried (pending) or not any more (exhausted).
+    pub(super) async fn backlog(&self, now_ms: i64) -> Result<Backlog, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let (pending, oldest_ms) = self.undecided(&mut connection, Status::Pending).await?;
+        let (exhausted, _) = self.undecided(&mut connection, Status::Exhausted).await?;
+        let oldest_ms = oldest_ms.map(|oldest| now_ms.saturating_sub(oldest).max(0));
+        Ok(Backlog { pending, exhausted, oldest_ms })
+    }
+
+    /// How many, and when the oldest was written. Found by the rows of the outbox, as decided ones are kept for long.
+    async fn undecided(&self, connection: &mut D::Connection, status: Status) -> Result<(u64, Option<i64>), Error> {
+        let sql = self.schema.sql::<D>(&format!(
+            "SELECT COUNT(*), MIN({{half}}.created_at) FROM {{published}} \
+             JOIN {{half}} ON {{half}}.published = {{published}}.id \
+             WHERE {{published}}.status = '{}' AND {{half}}.state IN ('{}', '{}')",
+            status.as_str(),
+            name::HELD,
+            name::DECIDING
+        ));
+        let rows = D::fetch(connection, &sql, &[]).await?;
+        let Some(mut row) = rows.into_iter().next() else { return Ok((0, None)) };
+        let count = u64::try_from(row.int("count").unwrap_or(0)).unwrap_or(0);
+        Ok((count, row.opt_int("created_at").ok().flatten()))
     }
 
     /// Removes rows of decided half messages whose outbox row needs them no more.

@@ -86,6 +86,10 @@ impl Endpoint {
         Self::that(Answer::Says(200, "ok")).await
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         self.url_at("127.0.0.1")
     }

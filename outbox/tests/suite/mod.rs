@@ -4,6 +4,7 @@
 // each test binary uses a part of it
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+pub mod authority;
 pub mod barrier;
 pub mod bench;
 #[cfg(feature = "postgres-cdc")]
@@ -20,6 +21,7 @@ pub mod notification_crash;
 pub mod notification_desk;
 pub mod notification_strategy;
 pub mod notification_target;
+pub mod notification_tls;
 pub mod outbox;
 pub mod relay;
 pub mod saga;
@@ -138,6 +140,11 @@ macro_rules! whole_suite {
                 no_pause_is_longer_than_the_courier_allows,
                 the_address_that_is_connected_to_is_the_one_that_was_checked,
             }
+            notification_tls {
+                an_endpoint_with_a_certificate_of_a_private_authority_is_called_if_that_is_trusted,
+                a_certificate_that_does_not_hold_is_a_failure_with_its_cause,
+                what_is_no_authority_is_refused,
+            }
             notification_desk {
                 what_people_decide_is_kept_with_who_why_and_when,
                 a_task_that_is_being_tried_is_nobody_elses_to_decide,
@@ -196,6 +203,7 @@ macro_rules! whole_suite {
                 what_was_done_failed_and_came_twice_is_counted,
                 a_channel_that_is_away_is_told_later_and_holds_up_no_other,
                 a_table_that_cannot_be_read_is_told_of,
+                half_messages_that_stay_undecided_are_counted_and_told_of,
             }
         }
     };

@@ -5,14 +5,17 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use serde_json::Value as Json;
 use tenonmq_outbox::{
-    Incoming, PublishError, Schedule, Status,
-    monitoring::{AlertSettings, Channel, Format, Monitor, Notice, Part, Rules, WebHook, prometheus_text},
+    Backlog, Incoming, PublishError, Schedule, Status, Transactional,
+    monitoring::{
+        AlertSettings, Channel, Format, Measure, Monitor, Notice, Part, Rule, Rules, Severity, WebHook, prometheus_text,
+    },
     notification::{Decision, Key, Reach, Signed},
 };
 
 use super::{
     bench::{Bench, SECOND, TestDatabase, event},
     endpoint::{Answer, Endpoint},
+    half_broker::{HalfBroker, Trouble},
     notification::{courier, notifier, notify, paid},
 };
 
@@ -153,4 +156,41 @@ pub async fn a_table_that_cannot_be_read_is_told_of<D: TestDatabase>(bench: &Ben
     let notices = pager.0.lock().1.clone();
     assert_eq!(notices.len(), 1);
     assert_eq!((notices[0].findings[0].rule.as_str(), notices[0].findings[0].part.as_str()), ("unreadable", "outbox"));
+}
+
+pub async fn half_messages_that_stay_undecided_are_counted_and_told_of<D: TestDatabase>(bench: &Bench<D>) {
+    let broker = HalfBroker::default();
+    let service = Transactional::builder(bench.outbox(), "no name server").over(broker.clone());
+    let pager = Pager::default();
+    let rules = Rules::new([Rule::new("old", Measure::OldestMs, 300_000, Severity::Warning)]);
+    let mut monitor = Monitor::new(rules, AlertSettings::default()).clock(bench.clock.clone());
+    monitor = monitor.watch(service.clone()).tell(pager.clone());
+    for id in ["paid-1", "paid-2", "paid-3"] {
+        let mut transaction = bench.pool.begin().await.unwrap();
+        service.publish(&mut transaction, &event(id)).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+    assert_eq!(service.read().await.unwrap().backlog.pending, 3, "held");
+    broker.trouble(Trouble::CommitsLost);
+    let relay = service.relay().schedule(Schedule::listed([60 * SECOND], 7));
+    for _ in 0..7 {
+        relay.pass().await.unwrap();
+        watch(bench, &mut monitor, 60).await;
+    }
+    let reading = service.read().await.unwrap();
+    let Backlog { pending, exhausted, .. } = reading.backlog;
+    assert_eq!((pending, exhausted), (0, 3), "being decided, and tried no more");
+    let told = pager.0.lock().1.clone();
+    assert_eq!((told.len(), told[0].findings.len()), (1, 1), "{told:?}");
+    assert!(
+        told[0].title().starts_with("[messaging] warning") && told[0].lines().starts_with("- half: the oldest row")
+    );
+
+    broker.trouble(Trouble::None);
+    for row in service.outbox().list(Status::Exhausted, 0, 10).await.unwrap() {
+        service.outbox().rerun(row.row).await.unwrap();
+    }
+    relay.pass().await.unwrap();
+    let reading = service.read().await.unwrap();
+    assert_eq!((reading.backlog, reading.counts.done, reading.counts.failed), (Backlog::default(), 3, 0));
 }

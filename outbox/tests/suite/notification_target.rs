@@ -96,10 +96,10 @@ pub async fn what_the_receiver_refuses_opens_no_circuit<D: TestDatabase>(bench: 
 
 /// Says for every name what it was told, and counts how often it was asked.
 #[derive(Clone)]
-struct Names(Arc<(Vec<Vec<IpAddr>>, AtomicUsize)>);
+pub struct Names(Arc<(Vec<Vec<IpAddr>>, AtomicUsize)>);
 
 impl Names {
-    fn that(answers: &[&[&str]]) -> Self {
+    pub fn that(answers: &[&[&str]]) -> Self {
         let parsed = answers.iter().map(|answer| answer.iter().map(|address| address.parse().unwrap()).collect());
         Self(Arc::new((parsed.collect(), AtomicUsize::new(0))))
     }
