@@ -106,6 +106,9 @@ pub struct StoreConfig {
     pub record_crc: bool,
     /// Whether recovery goes by that checksum and takes a record without one for damaged (`forceVerifyPropCRC`). Default false.
     pub verify_record_crc: bool,
+    /// Whether checksums and places of records are compared whenever one is read, not only at recovery (`verifyRecordsOnRead`).
+    /// What does not hold is treated as gone. Default false.
+    pub verify_reads: bool,
     /// Bytes ahead of the writer whose pages are brought into memory. Default 64 MiB; 0 for none.
     pub populate_ahead: u64,
     /// Bytes set aside on disk for commits, rollbacks and offsets when the disk is full. Default 8 MiB.
@@ -140,6 +143,7 @@ impl StoreConfig {
             check_crc: true,
             record_crc: false,
             verify_record_crc: false,
+            verify_reads: false,
             populate_ahead: 64 << 20,
             reserve_bytes: 8 << 20,
             delay_levels_ms: default_delay_levels(),

@@ -7,11 +7,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tenonmq_protocol::message::record::{MAGIC_V1, MAGIC_V2};
 
 use crate::commit_log::CommitLog;
 use crate::consume_queue::Queue;
 use crate::consume_queue::entry::Entry;
+use crate::consume_queue::lookup::Located;
+use crate::light;
+use crate::sound::{self, Reads};
 
 /// Bytes of queue entries looked at for one answer at least (`maxFilterMessageSize`).
 const SCAN_BYTES: usize = 16_000;
@@ -130,7 +132,7 @@ impl CommitLog {
         if entries.peek().is_none() {
             return nothing(FetchStatus::FoundNull, queue.next_file_offset(from));
         }
-        let mut batch = Batch::new(self, *limits);
+        let mut batch = Batch::new(self, queue, *limits);
         let scan = (SCAN_BYTES / Entry::LEN).max(limits.max_count as usize * SCAN_PER_MESSAGE);
         let mut status = FetchStatus::NoMatched;
         let mut next = from;
@@ -146,7 +148,7 @@ impl CommitLog {
             if entry.is_blank() || !matches(&entry) {
                 continue;
             }
-            match batch.push(&entry, u32::from(at.batch_size), &mut matches_record) {
+            match batch.push(&at, &mut matches_record) {
                 Pushed::Gone if batch.count == 0 => status = FetchStatus::Removing,
                 Pushed::Gone | Pushed::Unwanted => {}
                 Pushed::Taken => status = FetchStatus::Found,
@@ -159,20 +161,12 @@ impl CommitLog {
     }
 }
 
-/// Whether these bytes are exactly one record, as far as its length and magic say.
-fn is_record(bytes: &[u8]) -> bool {
-    let (size, magic) = (bytes.first_chunk().copied(), bytes.get(4..).and_then(|rest| rest.first_chunk()).copied());
-    let known = magic.map(i32::from_be_bytes).is_some_and(|magic| magic == MAGIC_V1 || magic == MAGIC_V2);
-    known && size.map(u32::from_be_bytes).is_some_and(|size| size as usize == bytes.len())
-}
-
 /// Neighbours not yet made a slice.
 #[derive(Clone, Copy)]
 struct Run {
     start: u64,
     end: u64,
-    last: Entry,
-    last_messages: u32,
+    last: Located,
 }
 
 enum Pushed {
@@ -184,6 +178,9 @@ enum Pushed {
 /// Records collected for one answer.
 struct Batch<'a> {
     log: &'a CommitLog,
+    queue: &'a Queue,
+    /// Records of a light queue hold their offset in another one.
+    is_light: bool,
     limits: FetchLimits,
     visible: u64,
     /// The visible part of the segment in use, and the log offset at which it starts. Slices of it cost no allocation.
@@ -196,10 +193,27 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn new(log: &'a CommitLog, limits: FetchLimits) -> Self {
-        let visible = log.progress().confirmed();
+    fn new(log: &'a CommitLog, queue: &'a Queue, limits: FetchLimits) -> Self {
+        let (visible, is_light) = (log.progress().confirmed(), light::is_light(queue.topic()));
         let records = SmallVec::new();
-        Self { log, limits, visible, segment: None, run: None, records, count: 0, bytes: 0, last_end: 0 }
+        Self {
+            log,
+            queue,
+            is_light,
+            limits,
+            visible,
+            segment: None,
+            run: None,
+            records,
+            count: 0,
+            bytes: 0,
+            last_end: 0,
+        }
+    }
+
+    /// Whether these bytes are the record that an entry speaks of, as far as its first bytes say.
+    fn is_record(&self, bytes: &[u8], at: &Located) -> bool {
+        sound::is_record(bytes, (!self.is_light).then_some(at.queue_offset))
     }
 
     fn is_full(&self, entry: &Entry, messages: u32) -> bool {
@@ -218,10 +232,17 @@ impl<'a> Batch<'a> {
             || bytes > place_bytes
     }
 
-    fn push(&mut self, entry: &Entry, messages: u32, matches: &mut impl FnMut(&Entry, &[u8]) -> bool) -> Pushed {
+    fn push(&mut self, at: &Located, matches: &mut impl FnMut(&Entry, &[u8]) -> bool) -> Pushed {
+        let entry = &at.entry;
         let adjacent = self.run.is_some_and(|run| run.end == entry.physical_offset);
+        if !self.find(entry) {
+            return Pushed::Gone;
+        }
         let Some(record) = self.record(entry) else { return Pushed::Gone };
-        if !adjacent && !is_record(record) {
+        if !adjacent && !self.is_record(record, at) {
+            return Pushed::Gone;
+        }
+        if self.log.reads() != Reads::Trusted && !self.is_sound(record, at) {
             return Pushed::Gone;
         }
         if !matches(entry, record) {
@@ -235,22 +256,42 @@ impl<'a> Batch<'a> {
                 entry.physical_offset
             }
         };
-        self.run = Some(Run { start, end: entry.end(), last: *entry, last_messages: messages });
-        self.count += messages;
+        self.run = Some(Run { start, end: entry.end(), last: *at });
+        self.count += u32::from(at.batch_size);
         self.bytes = self.bytes.saturating_add(entry.size);
         self.last_end = entry.end();
         Pushed::Taken
     }
 
-    /// The bytes that an entry points to. Moves on to their segment, which ends the run.
-    #[inline]
-    fn record(&mut self, entry: &Entry) -> Option<&[u8]> {
-        if self.place(entry).is_none() {
-            self.end_run();
-            let segment = self.log.segment_at(entry.physical_offset)?;
-            let len = usize::try_from(self.visible.saturating_sub(segment.base)).unwrap_or(usize::MAX);
-            self.segment = Some((segment.base, segment.bytes(segment.base, len.min(segment.log.published()))?));
+    /// Whether the checksums say that the record is whole, and it says itself that it belongs here.
+    #[cold]
+    fn is_sound(&self, bytes: &[u8], at: &Located) -> bool {
+        let (topic, queue_id) = (self.queue.topic(), self.queue.queue_id());
+        let home = (!self.is_light).then_some((topic, queue_id));
+        let sound = self.log.reads().accept_bytes(bytes, at.entry.physical_offset, home);
+        if !sound {
+            tracing::warn!(topic, queue_id, queue_offset = at.queue_offset, "a damaged record is not delivered");
         }
+        sound
+    }
+
+    /// Moves on to the segment of an entry, which ends the run, unless it is in use already. False when it is gone.
+    #[inline]
+    fn find(&mut self, entry: &Entry) -> bool {
+        self.place(entry).is_some() || self.change_segment(entry).is_some()
+    }
+
+    fn change_segment(&mut self, entry: &Entry) -> Option<()> {
+        self.end_run();
+        let segment = self.log.segment_at(entry.physical_offset)?;
+        let len = usize::try_from(self.visible.saturating_sub(segment.base)).unwrap_or(usize::MAX);
+        self.segment = Some((segment.base, segment.bytes(segment.base, len.min(segment.log.published()))?));
+        Some(())
+    }
+
+    /// The bytes that an entry points to, in the segment in use.
+    #[inline]
+    fn record(&self, entry: &Entry) -> Option<&[u8]> {
         let place = self.place(entry)?;
         self.segment.as_ref()?.1.get(place)
     }
@@ -265,15 +306,15 @@ impl<'a> Batch<'a> {
     }
 
     /// Makes a slice of the neighbours. All lengths between first and last agree with each other; the last one is checked here, so
-    /// that a damaged queue entry never makes an answer that a client cannot read.
+    /// that a damaged queue entry never makes an answer that a client cannot read, or that holds another record.
     fn end_run(&mut self) {
         let (Some(run), Some((base, bytes))) = (self.run.take(), &self.segment) else { return };
         let mut range = (run.start - base) as usize..(run.end - base) as usize; // inside: `record` found every part of it
-        let last = range.end - run.last.size as usize..range.end;
-        if !bytes.get(last.clone()).is_some_and(is_record) {
+        let last = range.end - run.last.entry.size as usize..range.end;
+        if !bytes.get(last.clone()).is_some_and(|bytes| self.is_record(bytes, &run.last)) {
             range.end = last.start;
-            self.count -= run.last_messages;
-            self.bytes = self.bytes.saturating_sub(run.last.size);
+            self.count -= u32::from(run.last.batch_size);
+            self.bytes = self.bytes.saturating_sub(run.last.entry.size);
         }
         if !range.is_empty() {
             self.records.push(bytes.slice(range));

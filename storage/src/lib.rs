@@ -40,6 +40,7 @@ pub mod mmap;
 mod open;
 pub mod poison;
 pub mod retention;
+mod sound;
 pub mod store;
 mod threads;
 pub mod watermark;

@@ -152,3 +152,59 @@ proptest! {
         }
     }
 }
+
+/// Bodies of all messages of a queue that are delivered.
+fn delivered(store: &Store, id: i32) -> Vec<Vec<u8>> {
+    let queue = store.queue("T", id);
+    let fetched = store.fetch(&queue, 0, FetchLimits::new(32, 1 << 20), |_| true);
+    assert_eq!(fetched.next_begin, queue.max_offset());
+    let records = fetched.records.iter().flat_map(|bytes| tenonmq_protocol::message::RecordView::iter_all(bytes));
+    records.map(|record| record.expect("a record").body().to_vec()).collect()
+}
+
+/// Two queues with four messages of one length each, cleanly stopped.
+fn eight_alike() -> Bench {
+    let bench = Bench::new();
+    let store = bench.open();
+    for n in 0..8_u8 {
+        send(&store, "T", i32::from(n % 2), &[n; 30]).expect("an append");
+    }
+    store.shutdown().expect("a clean stop");
+    bench
+}
+
+#[test]
+fn a_queue_entry_that_points_to_another_record_of_that_length_delivers_none() {
+    let bench = eight_alike();
+    let path = bench.root().join("consumequeue/T/0/00000000000000000000");
+    let mut bytes = std::fs::read(&path).expect("a file");
+    let (first, second) = (bytes[..20].to_vec(), bytes[20..40].to_vec());
+    for (entry, other) in [(20, first), (0, second)] {
+        let whole = bytes.clone();
+        bytes[entry..entry + 20].copy_from_slice(&other);
+        std::fs::write(&path, &bytes).expect("a write");
+        let store = Store::open(small(bench.root()), quiet()).expect("the store opens");
+        let left: Vec<u8> = [0, 2, 4, 6].into_iter().filter(|n| usize::from(*n) * 10 != entry).collect();
+        assert_eq!(delivered(&store, 0), left.iter().map(|n| vec![*n; 30]).collect::<Vec<_>>());
+        store.shutdown().expect("a clean stop");
+        bytes = whole;
+    }
+}
+
+#[test]
+fn a_damaged_body_is_delivered_to_nobody_where_reads_are_verified() {
+    let bench = eight_alike();
+    let path = bench.root().join("commitlog/00000000000000000000");
+    let mut bytes = std::fs::read(&path).expect("a file");
+    let body = bytes.windows(30).position(|window| window == [4; 30]).expect("the body");
+    bytes[body + 7] ^= 1;
+    std::fs::write(&path, &bytes).expect("a write");
+    for verify_reads in [false, true] {
+        let config = tenonmq_storage::StoreConfig { verify_reads, ..small(bench.root()) };
+        let store = Store::open(config, quiet()).expect("the store opens");
+        assert_eq!(delivered(&store, 0).len(), if verify_reads { 3 } else { 4 });
+        assert_eq!(store.read((body - 88) as u64).is_none(), verify_reads);
+        assert_eq!(delivered(&store, 1).len(), 4);
+        store.shutdown().expect("a clean stop");
+    }
+}

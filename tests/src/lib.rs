@@ -1,5 +1,8 @@
 //! Whole-system tests of TenonMQ: the harness, and the scenarios that several test files share.
 
+pub mod bit_flips;
 pub mod client_suite;
+pub mod fuzzing;
 pub mod own_broker;
 pub mod simulation;
+pub mod tiny_store;

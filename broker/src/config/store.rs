@@ -32,6 +32,7 @@ pub(super) fn store(read: &Reader<'_>, root: &Path, delay_levels: &[Duration]) -
         check_crc: read.flag("checkCRCOnRecover")?,
         record_crc: read.flag("enabledAppendPropCRC")?,
         verify_record_crc: read.flag("forceVerifyPropCRC")?,
+        verify_reads: read.flag("verifyRecordsOnRead")?,
         light_queues: light_queues(read)?,
         delay_levels_ms: delay_levels.iter().map(|delay| delay.as_millis() as i64).collect(),
         ..StoreConfig::new(root)

@@ -34,6 +34,7 @@ use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::error::{FileError, Unwritable};
 use crate::poison::{AppendClass, Gate};
+use crate::sound::Reads;
 use crate::watermark::{Mark, Progress, Watermarks};
 
 /// The log and its tail.
@@ -68,6 +69,7 @@ struct Limits {
     populate_ahead: u64,
     /// Whether records have room for a checksum over all of them.
     record_crc: bool,
+    reads: Reads,
 }
 
 impl CommitLog {
@@ -84,6 +86,7 @@ impl CommitLog {
             reserve: config.reserve_bytes.min(config.segment_size / 8),
             populate_ahead: config.populate_ahead,
             record_crc: config.record_crc,
+            reads: Reads::of(config),
         };
         let progress = Arc::new(Progress::default());
         progress.reset(recovered.end);
@@ -141,8 +144,13 @@ impl CommitLog {
     /// The whole record that starts at `offset`.
     pub(crate) fn record(&self, offset: u64) -> Option<Bytes> {
         let segment = self.segment_at(offset)?;
-        let len = RecordView::parse(segment.read_until(offset, self.progress.confirmed())?).ok()?.len();
-        segment.bytes(offset, len)
+        let record = RecordView::parse(segment.read_until(offset, self.progress.confirmed())?).ok()?;
+        self.limits.reads.accept(&record, offset).then(|| segment.bytes(offset, record.len()))?
+    }
+
+    /// How much what is read is checked.
+    pub(crate) fn reads(&self) -> Reads {
+        self.limits.reads
     }
 
     /// Resolves to true when `mark` reaches `offset`, to false when `hopeless` says so.
@@ -160,7 +168,7 @@ impl CommitLog {
         self.visible(offset, u64::from(len))?;
         let segment = self.segment_at(offset)?;
         let record = RecordView::parse(segment.read(offset, len as usize)?).ok()?;
-        Some(look(&record))
+        self.limits.reads.accept(&record, offset).then(|| look(&record))
     }
 
     /// Whether readers may see `offset..offset + len`.

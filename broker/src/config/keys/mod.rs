@@ -13,7 +13,7 @@ mod own;
 mod store;
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 /// What a value must look like.
 #[derive(Debug, Clone, Copy)]
@@ -110,12 +110,22 @@ pub fn find_loosely(name: &str) -> Option<&'static Key> {
     BY_LETTERS.get_or_init(|| all().map(|(_, key)| (letters(key.name), key)).collect()).get(&letters(name)).copied()
 }
 
+/// Longest name that is taken for a misspelt key, in bytes; comparing takes the product of the lengths.
+const MISSPELT_MAX: usize = 100;
+
 /// The known name that looks most like an unknown one, if any looks like it at all.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {
+    static KNOWN: LazyLock<Vec<(String, &str)>> =
+        LazyLock::new(|| all().map(|(_, key)| (letters(key.name), key.name)).collect());
+    if name.len() > MISSPELT_MAX {
+        return None;
+    }
     let wanted = letters(name);
-    all()
-        .map(|(_, key)| (strsim::jaro_winkler(&wanted, &letters(key.name)), key.name))
+    let likeness = |known: &str| strsim::jaro_winkler(&wanted, known);
+    KNOWN
+        .iter()
+        .map(|(known, name)| (likeness(known), *name))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(likeness, _)| *likeness >= 0.85)
         .map(|(_, name)| name)
@@ -161,6 +171,11 @@ mod tests {
         assert_eq!(nearest("transactionCheckMaxx"), Some("transactionCheckMax"));
         assert_eq!(nearest("flushDiscType"), Some("flushDiskType"));
         assert_eq!(nearest("qqqq"), None);
+    }
+
+    #[test]
+    fn a_name_of_a_megabyte_is_not_compared_with_every_key() {
+        assert_eq!(nearest(&"transactionCheckMax".repeat(1 << 16)), None);
     }
 
     #[test]

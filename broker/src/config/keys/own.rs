@@ -55,4 +55,5 @@ pub(super) const KEYS: &[Key] = &[
     key("transactionChecksPerSecondPerGroup", Int, Fixed("1000")),
     key("transactionChecksUnansweredMaxPerGroup", Int, Fixed("512")),
     key("transactionGiveUpAfterHours", Int, Fixed("0")),
+    key("verifyRecordsOnRead", Bool, Fixed("false")),
 ];
