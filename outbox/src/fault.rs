@@ -95,6 +95,26 @@ points! {
     ChangeTold,
     /// Change relay: the rows are leased and being sent; their position in the stream is not confirmed.
     ChangeLeased,
+    /// Deadlines: the row and its message are written; the caller's transaction is not committed.
+    DeadlineWritten,
+    /// Deadlines: a row is leased; the lease is not committed.
+    DeadlineClaimWritten,
+    /// Deadlines: the lease is committed; nothing is run.
+    DeadlineClaimed,
+    /// Deadlines: the message of a deadline that was far away is written; it is not committed.
+    DeadlineAnnounced,
+    /// Deadlines: the thing is closed; what follows from it is not written.
+    DeadlineClosed,
+    /// Deadlines: all is written; it is not committed.
+    DeadlinePassedWritten,
+    /// Deadlines: all is committed; the broker does not know.
+    DeadlinePassed,
+    /// Deadlines: it failed; the failure is not recorded.
+    DeadlineFailed,
+    /// Reconciliation: repair messages are written; they are not committed.
+    RepairsWritten,
+    /// Reconciliation: they are committed; the report is not finished.
+    RepairsKept,
 }
 
 impl Point {
@@ -121,6 +141,18 @@ impl Point {
         Self::AnswerWritten,
         Self::RoundWritten,
         Self::RoundKept,
+    ];
+
+    /// Those of deadlines, in the order of their work.
+    pub const OF_DEADLINES: &'static [Self] = &[
+        Self::DeadlineWritten,
+        Self::DeadlineClaimWritten,
+        Self::DeadlineClaimed,
+        Self::DeadlineAnnounced,
+        Self::DeadlineClosed,
+        Self::DeadlinePassedWritten,
+        Self::DeadlinePassed,
+        Self::DeadlineFailed,
     ];
 }
 

@@ -7,6 +7,8 @@
 //! | let a received message take effect once, however often it comes | [`Inbox`] |
 //! | deliver an event to an HTTP endpoint until it answers 200 | `notification` (feature of that name) |
 //! | have several services do something together, or none of them | [`coordination`]: TCC and saga |
+//! | let something end by itself at a time, unless it was settled before | [`Deadlines`] |
+//! | find what two systems do not agree about | [`reconciliation`] |
 //! | see and be told how it goes | [`monitoring`] |
 //! | create the tables, or see their SQL | [`Schema`] |
 //! | say when what failed is tried again | [`Schedule`] |
@@ -42,6 +44,7 @@ mod cdc;
 pub mod clock;
 pub mod coordination;
 mod database;
+pub mod deadline;
 mod error;
 pub mod fault;
 mod inbox;
@@ -50,6 +53,7 @@ pub mod monitoring;
 #[cfg(feature = "notification")]
 pub mod notification;
 mod outbox;
+pub mod reconciliation;
 mod relay;
 mod running;
 pub mod schedule;
@@ -63,6 +67,7 @@ pub use self::cdc::{ChangeRelay, ChangeSlot, ChangeSource, RunningChangeRelay, S
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     database::Dialect,
+    deadline::{Deadlines, Expiry},
     error::Error,
     inbox::{
         Effects, HandleError, Handled, Inbox, InboxBuilder, InboxListener, Received, Recorded, Retrier, RunningRetrier,

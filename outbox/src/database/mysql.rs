@@ -26,6 +26,7 @@ impl Dialect for MySql {
             ("status,", "status, "),
             ("where pending", ""),
             ("where exhausted", ""),
+            ("byte order", ""),
             ("for update", " FOR UPDATE"),
             ("skip locked", " FOR UPDATE SKIP LOCKED"),
         ],

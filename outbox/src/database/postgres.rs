@@ -23,6 +23,8 @@ impl Dialect for Postgres {
             ("status,", ""),
             ("where pending", " WHERE status = 'pending'"),
             ("where exhausted", " WHERE status = 'exhausted'"),
+            // keys are compared as their bytes are, whatever the database's language
+            ("byte order", " COLLATE \"C\""),
             ("for update", " FOR UPDATE"),
             ("skip locked", " FOR UPDATE SKIP LOCKED"),
         ],

@@ -19,6 +19,7 @@ impl Dialect for Sqlite {
             ("status,", ""),
             ("where pending", " WHERE status = 'pending'"),
             ("where exhausted", " WHERE status = 'exhausted'"),
+            ("byte order", ""),
             ("for update", ""),
             ("skip locked", ""),
         ],

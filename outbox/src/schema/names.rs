@@ -58,6 +58,8 @@ tables! {
     Barrier = "barrier", "msg_barrier";
     /// global transactions that are coordinated here.
     Global = "global", "msg_global";
+    /// what ends by itself, and when.
+    Deadline = "deadline", "msg_deadline";
 }
 
 /// What the tables are called. Cheap to clone.

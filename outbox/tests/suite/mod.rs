@@ -11,6 +11,8 @@ pub mod bench;
 pub mod cdc;
 pub mod coordination;
 pub mod crash;
+pub mod deadline;
+pub mod deadline_crash;
 pub mod endpoint;
 pub mod half_broker;
 pub mod inbox;
@@ -23,6 +25,7 @@ pub mod notification_strategy;
 pub mod notification_target;
 pub mod notification_tls;
 pub mod outbox;
+pub mod reconciliation;
 pub mod relay;
 pub mod saga;
 pub mod tcc;
@@ -197,6 +200,34 @@ macro_rules! whole_suite {
                 a_saga_keeps_the_steps_with_which_it_was_begun,
                 steps_agree_in_whatever_order_messages_come,
                 steps_agree_whichever_point_a_crash_hits,
+            deadline {
+                a_deadline_is_there_if_and_only_if_the_transaction_commits,
+                nothing_happens_a_millisecond_early_and_a_message_that_comes_early_is_put_back,
+                an_unpaid_order_is_cancelled_once_however_often_it_is_told,
+                a_paid_order_is_left_alone,
+                paying_at_the_same_moment_is_either_in_time_or_too_late,
+                a_message_that_is_lost_is_made_up_for_after_the_grace,
+                a_deadline_beyond_the_brokers_reach_gets_its_message_when_it_comes_near,
+                a_cancelled_deadline_does_nothing,
+                a_deadline_that_is_moved_comes_at_its_new_time_only,
+                setting_again_changes_nothing_and_another_payload_is_refused,
+                failures_follow_the_schedule_and_the_last_one_is_told_of,
+                effects_that_hang_are_rolled_back,
+                a_row_that_nobody_can_read_holds_no_other_up,
+                without_messages_the_keeper_is_punctual,
+                a_running_keeper_lets_deadlines_pass,
+                deadlines_that_failed_under_a_wrong_clock_do_not_wait_for_it,
+                what_is_overdue_is_the_backlog,
+            }
+            reconciliation {
+                what_was_sent_is_compared_with_what_was_handled,
+                what_is_under_way_at_the_end_of_the_period_is_not_missing,
+                repairs_are_written_once_for_each_key_and_period,
+                repairs_survive_a_crash_anywhere,
+                pages_of_a_query_are_compared,
+            }
+            deadline_crash {
+                stock_is_released_once_whichever_point_a_crash_hits,
             }
             monitoring {
                 an_outage_of_several_parts_is_one_notice_and_then_resolved,
