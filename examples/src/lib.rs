@@ -2,8 +2,11 @@
 //!
 //! | example | shows |
 //! |---|---|
+//! | `register_points` | the smallest: a user registers in one database and gets welcome points in another |
 //! | `order_payment` | an order is paid in one database if and only if its stock is deducted and its points are added in two others |
 //! | `pay_notify` | a merchant that hangs, fails, redirects, lies and drops answers is told of each payment by HTTP, and books it once |
+//! | `order_timeout` | orders that nobody pays in time are cancelled, and their stock is free again |
+//! | `two_phase_commit` | a simulation: why 2PC blocks, why 3PC disagrees, and why half messages do neither |
 //!
 //! Each checks itself at its end and exits with a failure when the books do not balance. Here is what they share: a
 //! [`Broker`] for when none runs, and a [`database`] for a service.

@@ -200,6 +200,7 @@ macro_rules! whole_suite {
                 a_saga_keeps_the_steps_with_which_it_was_begun,
                 steps_agree_in_whatever_order_messages_come,
                 steps_agree_whichever_point_a_crash_hits,
+            }
             deadline {
                 a_deadline_is_there_if_and_only_if_the_transaction_commits,
                 nothing_happens_a_millisecond_early_and_a_message_that_comes_early_is_put_back,
