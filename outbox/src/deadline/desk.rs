@@ -92,6 +92,6 @@ impl<D: Dialect> Part for Deadlines<D> {
     }
 
     fn read(&self) -> Pin<Box<dyn Future<Output = Result<Reading, Error>> + Send + '_>> {
-        Box::pin(async { Ok(Reading { part: self.name(), backlog: self.backlog().await?, counts: self.counts() }) })
+        Box::pin(async { Ok(Reading::of(self.name(), self.backlog().await?, self.counts())) })
     }
 }
