@@ -43,6 +43,9 @@ use crate::error::FileError;
 /// Sizes in bytes, as stored, up to which appended records are counted together. Those of Apache's metrics.
 pub const SIZE_CLASSES: [u32; 6] = [1 << 10, 4 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20];
 
+/// Highest queue offset that can be meant: entries up to it have positions that are numbers.
+const MOST_OFFSET: i64 = i64::MAX / 128;
+
 /// One record as a queue sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dispatch {
@@ -224,7 +227,7 @@ impl Queue {
     ///
     /// A queue without entries starts at the record's offset, whatever it is. An offset ahead of a queue that has
     /// entries is a hole that a crash left: up to one file's worth is filled with blanks, so that offsets stay true;
-    /// more cannot be believed, and the entry goes to the end.
+    /// more cannot be believed, and the entry goes to the end. So does that of a damaged record whose offset no queue can have.
     pub fn dispatch(&self, record: &Dispatch) -> Result<Dispatched, FileError> {
         let next = self.max_offset.load(Ordering::Relaxed);
         let started = self.end_entry.load(Ordering::Relaxed) > 0;
@@ -234,6 +237,13 @@ impl Queue {
         if self.is_deleted() {
             return Err(self.deleted_error());
         }
+        let mut record = *record;
+        if !(0..=MOST_OFFSET).contains(&record.queue_offset) {
+            let (topic, queue_id, offset) = (self.topic(), self.queue_id(), record.queue_offset);
+            tracing::warn!(topic, queue_id, next, offset, "record with an impossible queue offset goes to the end");
+            record.queue_offset = next;
+        }
+        let record = &record;
         if self.kind() == QueueKind::Simple && record.queue_offset > next {
             self.leave_blank(next, record.queue_offset, started)?;
         }

@@ -185,6 +185,19 @@ fn a_queue_that_starts_late_has_blanks_before_its_first_message() {
 }
 
 #[test]
+fn an_offset_that_no_queue_can_have_does_not_move_the_queue() {
+    for queue_offset in [-1, i64::MIN, i64::MAX, i64::MAX / 20] {
+        let root = tempfile::tempdir().unwrap();
+        let queue = table(root.path()).get("T", 0);
+        let damaged = Dispatch { queue_offset, ..record(0) };
+        assert_eq!(queue.dispatch(&damaged).unwrap(), Dispatched::Stored);
+        assert_eq!((queue.min_offset(), queue.max_offset()), (0, 1), "{queue_offset}");
+        assert_eq!(queue.dispatch(&record(1)).unwrap(), Dispatched::Stored);
+        assert_eq!(offsets(&queue, 0), [0, 1]);
+    }
+}
+
+#[test]
 fn a_hole_that_a_crash_left_keeps_offsets_true() {
     let root = tempfile::tempdir().unwrap();
     let queue = table(root.path()).get("T", 0);
