@@ -107,8 +107,8 @@ async fn transactions(name_server: &str) {
     for (body, verdict) in [("paid", Some(true)), ("undone", Some(false)), ("open", None)] {
         let prepared = producer.prepare(Message::new("orders", body).key(body)).await.expect("prepared");
         match verdict {
-            Some(true) => drop(prepared.commit().await.expect("committed")),
-            Some(false) => drop(prepared.rollback().await.expect("rolled back")),
+            Some(true) => prepared.commit().await.expect("committed"),
+            Some(false) => prepared.rollback().await.expect("rolled back"),
             None => {}
         }
     }

@@ -57,7 +57,7 @@ fn changed(seeds: &[Vec<u8>], seed: &Index, changes: &[Change]) -> Vec<u8> {
                 input.extend_from_slice(&other[between(other.len(), from, to)]);
             }
             Change::Insert(at, bytes) => {
-                drop(input.splice(at.index(len + 1)..at.index(len + 1), bytes.iter().copied()))
+                drop(input.splice(at.index(len + 1)..at.index(len + 1), bytes.iter().copied()));
             }
             _ => {}
         }
