@@ -13,7 +13,7 @@ fn sample(kind: Kind, verified: bool) -> Report {
     assert!(subject.messages() > 15, "{} messages", subject.messages());
     let mut report = Report::default();
     // A step that has no factor with 8: every bit of a byte has its turn.
-    for n in (0..subject.bits()).step_by(subject.bits() / SAMPLE | 1) {
+    for n in (0..subject.bits()).step_by((subject.bits() / SAMPLE) | 1) {
         let bit = subject.bit(n).expect("a bit");
         let finding = subject.flip(&bit).expect("a copy");
         report.add(subject.part(&bit), bit, &finding);
