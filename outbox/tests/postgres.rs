@@ -1,5 +1,8 @@
 //! The suite on PostgreSQL, whose URL is in `TENONMQ_TEST_POSTGRES` (`tests/databases/run` sets it).
 
+#[cfg(feature = "postgres-cdc")]
+#[path = "suite/cdc.rs"]
+mod cdc;
 mod suite;
 
 use std::time::Duration;
@@ -19,27 +22,6 @@ async fn bench() -> Bench<Postgres> {
 }
 
 whole_suite!(crate::bench);
-
-#[cfg(feature = "postgres-cdc")]
-on_every_database! { crate::bench:
-    cdc {
-        what_commits_is_sent_from_the_stream_though_nobody_looks,
-        a_large_transaction_is_sent_whole,
-        a_restart_loses_nothing_and_sends_nothing_twice,
-        an_order_key_is_kept,
-        a_failure_follows_the_schedule_and_holds_no_wal,
-        an_idle_table_holds_no_wal,
-        after_a_crash_anywhere_the_effects_happen_once,
-        a_slot_that_holds_too_much_is_told_of_dropped_and_made_anew,
-        who_watches_a_slot_may_drop_it_when_all_relays_are_dead,
-        a_standby_takes_over_when_the_slot_is_free,
-        a_scanning_relay_beside_it_sends_nothing_twice,
-        a_slot_that_is_dropped_underneath_is_made_anew,
-        a_slot_that_is_lost_is_made_anew_and_the_gap_is_scanned,
-        a_server_that_goes_away_costs_time_and_nothing_else,
-        what_is_missing_is_named,
-    }
-}
 
 /// Another instance, which nothing in this process can call.
 #[tokio::test]

@@ -80,7 +80,7 @@ impl<P> ChangeRelay<P> {
     /// Drops the slot when it holds more WAL than that, and scans for five minutes, before the slot is made anew: the disk
     /// is worth more than the stream, and nothing is lost. `None` never drops it. Default 4 GiB. Only a living instance can
     /// do it: set the server's `max_slot_wal_keep_size` against the death of all, or watch the slot with
-    /// [`ChangeSlot::drop_above`].
+    /// [`ChangeSlot::drop_above`](super::ChangeSlot::drop_above).
     #[must_use]
     pub fn guard(mut self, bytes: Option<u64>) -> Self {
         self.settings.guard_bytes = bytes;

@@ -1,4 +1,4 @@
-//! The change relay, on PostgreSQL alone.
+//! The change relay, on PostgreSQL alone: a part of `postgres.rs`, not of the suite that every database passes.
 //!
 //! The clock stands: a look at the table that nobody asked for would come only when a test moves it.
 
@@ -11,7 +11,7 @@ use tenonmq_outbox::{
     monitoring::{Measure, Part, Rule, Rules, Severity},
 };
 
-use super::bench::{Bench, FakeBroker, LEASE_END, SECOND, arrived, each_minute, event};
+use crate::suite::bench::{Bench, FakeBroker, LEASE_END, SECOND, arrived, each_minute, event};
 
 const SOON: Duration = Duration::from_millis(20);
 const LIMIT: Duration = Duration::from_secs(60);
@@ -106,7 +106,9 @@ async fn drop_slot(bench: &Bench<Postgres>) {
     .await;
 }
 
-pub async fn what_commits_is_sent_from_the_stream_though_nobody_looks(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_commits_is_sent_from_the_stream_though_nobody_looks() {
+    let bench = &crate::bench().await;
     let relay = started(bench).await;
     bench.publish(&event("first")).await;
     has(bench, 1).await;
@@ -124,7 +126,9 @@ pub async fn what_commits_is_sent_from_the_stream_though_nobody_looks(bench: &Be
     assert_eq!(bench.outbox().list(Status::Done, 0, 9).await.unwrap().len(), 5, "what was sent is written down");
 }
 
-pub async fn a_large_transaction_is_sent_whole(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_transaction_is_sent_whole() {
+    let bench = &crate::bench().await;
     let relay = started(bench).await;
     let mut transaction = bench.pool.begin().await.unwrap();
     for number in 0..1_500 {
@@ -137,7 +141,9 @@ pub async fn a_large_transaction_is_sent_whole(bench: &Bench<Postgres>) {
     assert_eq!(bench.broker.ids().len(), 1_500);
 }
 
-pub async fn a_restart_loses_nothing_and_sends_nothing_twice(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_loses_nothing_and_sends_nothing_twice() {
+    let bench = &crate::bench().await;
     let relay = started(bench).await;
     for id in ["a", "b"] {
         bench.publish(&event(id)).await;
@@ -160,7 +166,9 @@ pub async fn a_restart_loses_nothing_and_sends_nothing_twice(bench: &Bench<Postg
     assert_eq!(ids, ["a", "b", "c", "d", "e", "f"]);
 }
 
-pub async fn an_order_key_is_kept(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_key_is_kept() {
+    let bench = &crate::bench().await;
     let relay = started(bench).await;
     for number in 0..60 {
         let message = event(&format!("{number:02}")).in_order_of(["x", "y", "z"][number % 3]);
@@ -176,7 +184,9 @@ pub async fn an_order_key_is_kept(bench: &Bench<Postgres>) {
     }
 }
 
-pub async fn a_failure_follows_the_schedule_and_holds_no_wal(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_follows_the_schedule_and_holds_no_wal() {
+    let bench = &crate::bench().await;
     let relay = started(bench).await;
     bench.broker.fail("ill", PublishError::passing("broker away"));
     bench.publish(&event("ill")).await;
@@ -200,7 +210,9 @@ pub async fn a_failure_follows_the_schedule_and_holds_no_wal(bench: &Bench<Postg
     assert_eq!(bench.broker.ids(), ["well"]);
 }
 
-pub async fn an_idle_table_holds_no_wal(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_table_holds_no_wal() {
+    let bench = &crate::bench().await;
     let relay = started(bench).await;
     for _ in 0..3 {
         bench.run(format!("INSERT INTO {} SELECT 'x' FROM generate_series(1, 2000)", bench.effects)).await;
@@ -210,7 +222,9 @@ pub async fn an_idle_table_holds_no_wal(bench: &Bench<Postgres>) {
     relay.shutdown().await;
 }
 
-pub async fn after_a_crash_anywhere_the_effects_happen_once(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_crash_anywhere_the_effects_happen_once() {
+    let bench = &crate::bench().await;
     for &point in Point::OF_CHANGE_RELAY {
         for nth in 1..=2 {
             crash(bench, point, nth).await;
@@ -255,7 +269,9 @@ async fn crash(bench: &Bench<Postgres>, point: Point, nth: u32) {
     }
 }
 
-pub async fn a_slot_that_holds_too_much_is_told_of_dropped_and_made_anew(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_holds_too_much_is_told_of_dropped_and_made_anew() {
+    let bench = &crate::bench().await;
     started(bench).await.shutdown().await;
     until("nobody has the slot", async || !slot_reading(bench).await.unwrap().is_active).await;
     write_wal(bench, 3).await;
@@ -286,7 +302,9 @@ async fn slot_reading(bench: &Bench<Postgres>) -> Option<tenonmq_outbox::SlotRea
     changes(bench).slot_to_watch().look().await.unwrap()
 }
 
-pub async fn who_watches_a_slot_may_drop_it_when_all_relays_are_dead(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_a_slot_may_drop_it_when_all_relays_are_dead() {
+    let bench = &crate::bench().await;
     let relay = started(bench).await;
     let watched = changes(bench).slot_to_watch().drop_above(2 * MEBIBYTE);
     write_wal(bench, 3).await;
@@ -298,7 +316,9 @@ pub async fn who_watches_a_slot_may_drop_it_when_all_relays_are_dead(bench: &Ben
     assert_eq!(slot_reading(bench).await, None);
 }
 
-pub async fn a_standby_takes_over_when_the_slot_is_free(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_takes_over_when_the_slot_is_free() {
+    let bench = &crate::bench().await;
     let first = started(bench).await;
     let second = changes(bench).start().await.unwrap();
     learns_from(&second, ChangeSource::Standby).await;
@@ -314,7 +334,9 @@ pub async fn a_standby_takes_over_when_the_slot_is_free(bench: &Bench<Postgres>)
     assert_eq!(bench.broker.ids().len(), 21);
 }
 
-pub async fn a_scanning_relay_beside_it_sends_nothing_twice(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scanning_relay_beside_it_sends_nothing_twice() {
+    let bench = &crate::bench().await;
     let change = started(bench).await;
     let scanning = bench.relay().batch(8, 1 << 20).start();
     for number in 0..200 {
@@ -328,7 +350,9 @@ pub async fn a_scanning_relay_beside_it_sends_nothing_twice(bench: &Bench<Postgr
     assert_eq!((ids.len(), ids.into_iter().collect::<HashSet<_>>().len()), (200, 200));
 }
 
-pub async fn a_slot_that_is_dropped_underneath_is_made_anew(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_is_dropped_underneath_is_made_anew() {
+    let bench = &crate::bench().await;
     let relay = started(bench).await;
     bench.publish(&event("before")).await;
     has(bench, 1).await;
@@ -343,7 +367,9 @@ pub async fn a_slot_that_is_dropped_underneath_is_made_anew(bench: &Bench<Postgr
 }
 
 /// The server runs with a small `max_slot_wal_keep_size`.
-pub async fn a_slot_that_is_lost_is_made_anew_and_the_gap_is_scanned(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_is_lost_is_made_anew_and_the_gap_is_scanned() {
+    let bench = &crate::bench().await;
     started(bench).await.shutdown().await;
     bench.publish(&event("gap")).await;
     until("the slot is lost", async || {
@@ -362,7 +388,9 @@ pub async fn a_slot_that_is_lost_is_made_anew_and_the_gap_is_scanned(bench: &Ben
     assert_eq!(bench.broker.ids(), ["gap", "after"]);
 }
 
-pub async fn a_server_that_goes_away_costs_time_and_nothing_else(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_away_costs_time_and_nothing_else() {
+    let bench = &crate::bench().await;
     let relay = started(bench).await;
     for round in 0..3 {
         let sql = format!(
@@ -378,7 +406,9 @@ pub async fn a_server_that_goes_away_costs_time_and_nothing_else(bench: &Bench<P
     assert_eq!(bench.broker.ids(), ["e0", "e1", "e2"]);
 }
 
-pub async fn what_is_missing_is_named(bench: &Bench<Postgres>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missing_is_named() {
+    let bench = &crate::bench().await;
     let role = format!("{}_plain", bench.published());
     bench.run(format!("CREATE ROLE {role} LOGIN")).await;
     let plain = url().replace("//postgres@", &format!("//{role}@"));

@@ -7,8 +7,6 @@
 pub mod authority;
 pub mod barrier;
 pub mod bench;
-#[cfg(feature = "postgres-cdc")]
-pub mod cdc;
 pub mod coordination;
 pub mod crash;
 pub mod deadline;
