@@ -133,7 +133,7 @@ pub async fn commands_are_repeated_to_the_millisecond_until_people_must_decide<D
     let row = town.find("g").await.tried;
     assert_eq!((row.status, row.attempts, alerts.load(Ordering::SeqCst)), (Status::Exhausted, 3, 1));
     assert_eq!(row.last_error.as_deref(), Some("no answer to cancel from order, stock after 3 commands"));
-    assert_eq!(coordinator.list(Status::Exhausted, 0, 9).await.unwrap(), [row.clone()]);
+    assert_eq!(coordinator.list(Status::Exhausted, 0, 9).await.unwrap(), std::slice::from_ref(&row));
 
     coordinator.rerun(row.row).await.unwrap();
     coordinator.pass().await.unwrap();
