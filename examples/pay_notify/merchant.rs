@@ -104,7 +104,7 @@ impl Merchant {
         };
         let answer = match (Fate::of(order), call) {
             (Fate::Hangs, 1) => {
-                stream.read(&mut [0]).await?; // until the courier hangs up
+                let _closed = stream.read(&mut [0]).await?; // until the courier hangs up
                 return Ok(());
             }
             (Fate::Fails, 1 | 2) | (Fate::NeverAnswers, _) => "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n",

@@ -11,10 +11,8 @@ use sqlx::{Postgres, postgres::PgPoolOptions};
 use suite::bench::{Bench, event};
 use tenonmq_outbox::SystemClock;
 
-test_database!(
-    Postgres,
-    Some("SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{table}%'")
-);
+#[cfg(not(feature = "postgres-cdc"))] // with it, the suite has it already
+test_database!(Postgres, suite::bench::WAITING_ON_POSTGRES);
 
 async fn bench() -> Bench<Postgres> {
     let url = std::env::var("TENONMQ_TEST_POSTGRES").expect("TENONMQ_TEST_POSTGRES; see tests/databases/run");

@@ -49,6 +49,14 @@ macro_rules! test_database {
     };
 }
 
+/// Counts the statements of PostgreSQL that wait for a lock on a table.
+pub const WAITING_ON_POSTGRES: Option<&str> =
+    Some("SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{table}%'");
+
+// the tests of change streams name this database, whichever test program they are compiled in
+#[cfg(feature = "postgres-cdc")]
+test_database!(sqlx::Postgres, WAITING_ON_POSTGRES);
+
 pub struct Bench<D: Dialect> {
     pub pool: Pool<D>,
     pub schema: Schema,
