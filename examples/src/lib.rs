@@ -7,11 +7,14 @@
 //! | `pay_notify` | a merchant that hangs, fails, redirects, lies and drops answers is told of each payment by HTTP, and books it once |
 //! | `order_timeout` | orders that nobody pays in time are cancelled, and their stock is free again |
 //! | `two_phase_commit` | a simulation: why 2PC blocks, why 3PC disagrees, and why half messages do neither |
+//! | `take_away` | a saga: an order is paid, cooked and dispatched, or what was done of it is undone |
+//! | `reserve_stock` | TCC: stock and money are reserved for an order, and then both used or both given back |
 //!
 //! Each checks itself at its end and exits with a failure when the books do not balance. Here is what they share: a
-//! [`Broker`] for when none runs, and a [`database`] for a service.
+//! [`Broker`] for when none runs, a [`database`] for a service, and a whole [`Service`].
 
 mod broker;
+mod service;
 
 use std::{error::Error, path::Path, time::Duration};
 
@@ -21,7 +24,7 @@ use sqlx::{
 };
 use tenonmq_outbox::Schema;
 
-pub use self::broker::Broker;
+pub use self::{broker::Broker, service::Service};
 
 /// A service's own SQLite database at `path`, with the tables of the toolkit.
 ///

@@ -81,6 +81,14 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         reason: String,
     },
+    /// What belongs to the end of a global transaction failed, so the end is not written either.
+    #[error("the end of {global:?} cannot be written: {reason}")]
+    Ending {
+        /// The transaction's global id.
+        global: String,
+        /// What its ending said.
+        reason: String,
+    },
     /// A fault point of the test kit was set off.
     #[error("crashed at {0:?}")]
     Crashed(Point),

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::coordinator::Coordinator;
+use super::{
+    coordinator::Coordinator,
+    ending::{AnyEnding, Ending},
+};
 use crate::{database::Dialect, outbox::Outbox, relay::Alert, schedule::Schedule, work::Tried};
 
 /// Settings of a [`Coordinator`].
@@ -12,12 +15,13 @@ pub struct CoordinatorBuilder<D: Dialect> {
     pub(super) schedule: Schedule,
     pub(super) period: Duration,
     pub(super) on_exhausted: Option<Alert>,
+    pub(super) ending: Option<Arc<dyn AnyEnding<D>>>,
 }
 
 impl<D: Dialect> CoordinatorBuilder<D> {
     pub(super) fn new(outbox: Outbox<D>, answers: String) -> Self {
         let schedule = Schedule::exponential(Duration::from_secs(5), Duration::from_secs(600));
-        Self { outbox, answers, schedule, period: Duration::from_millis(500), on_exhausted: None }
+        Self { outbox, answers, schedule, period: Duration::from_millis(500), on_exhausted: None, ending: None }
     }
 
     /// When confirm or cancel is repeated that is not answered, and how often: pauses are counted from each command, the
@@ -26,6 +30,13 @@ impl<D: Dialect> CoordinatorBuilder<D> {
     #[must_use]
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedule = schedule;
+        self
+    }
+
+    /// What is written when a transaction ends, in the transaction that writes the end. All instances must have the same.
+    #[must_use]
+    pub fn ending(mut self, ending: impl Ending<D>) -> Self {
+        self.ending = Some(Arc::new(ending));
         self
     }
 

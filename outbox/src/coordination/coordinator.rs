@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::builder::CoordinatorBuilder;
+use super::{builder::CoordinatorBuilder, ending::AnyEnding};
 use crate::{
     database::{Dialect, Sql},
     monitoring::{Counts, Tally},
@@ -53,6 +53,7 @@ pub(super) struct Shared<D: Dialect> {
     pub(super) schedule: Schedule,
     pub(super) period: Duration,
     pub(super) on_exhausted: Option<Alert>,
+    pub(super) ending: Option<Arc<dyn AnyEnding<D>>>,
     pub(super) wake: Wake,
     pub(super) tally: Tally,
     pub(super) insert: Sql,
@@ -77,13 +78,14 @@ impl<D: Dialect> Coordinator<D> {
     pub(super) fn new(builder: CoordinatorBuilder<D>) -> Self {
         const COLUMNS: &str = "id, global_id, kind, phase, reason, topic, content, branches, rounds, status, attempts, \
                                next_attempt_at, last_error";
-        let CoordinatorBuilder { outbox, answers, schedule, period, on_exhausted } = builder;
+        let CoordinatorBuilder { outbox, answers, schedule, period, on_exhausted, ending } = builder;
         let table = WorkTable::new(&outbox.0.schema, Table::Global, "global_id", "global_id", "");
         Self(Arc::new(Shared {
             answers,
             schedule,
             period,
             on_exhausted,
+            ending,
             wake: Wake::default(),
             tally: Tally::default(),
             insert: table.sql(

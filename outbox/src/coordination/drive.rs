@@ -7,7 +7,8 @@ use sqlx::Transaction;
 
 use super::{
     coordinator::{Coordinator, Shared},
-    progress::{Order, Phase},
+    ending::Ended,
+    progress::{Order, Phase, Progress},
     record::Record,
 };
 use crate::{
@@ -98,7 +99,10 @@ impl<D: Dialect> Shared<D> {
             (record.status, record.attempts) = (Status::Pending, 0);
         }
         match record.progress.phase {
-            Phase::Confirmed | Phase::Cancelled => (record.status, record.next_ms) = (Status::Done, now_ms),
+            Phase::Confirmed | Phase::Cancelled => {
+                (record.status, record.next_ms) = (Status::Done, now_ms);
+                self.end(transaction, record).await?;
+            }
             Phase::Trying if !has_new && !is_due => record.next_ms = record.progress.due_ms().unwrap_or(now_ms),
             _ if !has_new && !is_due => {} // some have answered; the others are waited for
             Phase::Trying => {
@@ -109,6 +113,17 @@ impl<D: Dialect> Shared<D> {
             Phase::Confirming | Phase::Cancelling => self.insist(transaction, record, &orders, now_ms).await?,
         }
         self.save(transaction, record).await
+    }
+
+    /// Has the initiator write what belongs to the end.
+    async fn end(&self, transaction: &mut Transaction<'_, D>, record: &Record) -> Result<(), Error> {
+        let Some(ending) = &self.ending else { return Ok(()) };
+        let Progress { kind, phase, reason, .. } = &record.progress;
+        let global = record.global.clone();
+        let ended =
+            Ended { global, kind: *kind, phase: *phase, reason: reason.clone(), content: record.content.clone() };
+        let written = ending.write(transaction, &ended).await;
+        written.map_err(|reason| Error::Ending { global: ended.global, reason })
     }
 
     /// Tells branches once more what is decided, unless that was the last time.

@@ -14,6 +14,8 @@
 //! | confirm | uses what is reserved | there is none |
 //! | cancel | gives it back; all at once | compensates; one after the other, the last first |
 //!
+//! What the initiator has to write at the end is an [`Ending`], in the transaction that writes the end.
+//!
 //! Everything else is the same for both, so there is one coordinator, one [`Barrier`], one trait [`Participant`].
 //!
 //! * Commands leave through the coordinator's [`Outbox`](crate::Outbox) and come in through each service's
@@ -38,6 +40,7 @@ mod command;
 mod coordinator;
 mod desk;
 mod drive;
+mod ending;
 mod participant;
 mod plan;
 mod progress;
@@ -51,6 +54,7 @@ pub use self::{
     command::{Action, BranchId, Command},
     coordinator::Coordinator,
     desk::Global,
+    ending::{Ended, Ending},
     participant::{BranchError, Participant, Serving, Vote},
     plan::Plan,
     progress::{BranchState, Kind, Phase, Stage},

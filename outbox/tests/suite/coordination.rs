@@ -11,8 +11,8 @@ use sqlx::Transaction;
 use tenonmq_outbox::{
     Clock, Error, Inbox, Incoming, Outgoing, Received, Status,
     coordination::{
-        Action, Barrier, BranchId, Command, Coordinator, CoordinatorBuilder, Global, Kind, Participant, Phase, Plan,
-        Serving, Vote,
+        Action, Barrier, BranchId, Command, Coordinator, CoordinatorBuilder, Ended, Ending, Global, Kind, Participant,
+        Phase, Plan, Serving, Vote,
     },
     fault::Point,
 };
@@ -57,7 +57,10 @@ impl Puppet {
         command: &Command,
     ) -> Result<(), String> {
         let BranchId { global, branch, .. } = &command.id;
-        let key = format!("{global}/{branch}/{}", command.action.as_str());
+        self.write(transaction, format!("{global}/{branch}/{}", command.action.as_str())).await
+    }
+
+    async fn write<D: TestDatabase>(&self, transaction: &mut Transaction<'_, D>, key: String) -> Result<(), String> {
         let sql = format!("INSERT INTO {} (business_key) VALUES ('{key}')", self.table);
         D::run(&mut **transaction, sql).await.map_err(|error| error.to_string())?;
         match self.script.lock().failing.get_mut(&key) {
@@ -89,6 +92,17 @@ impl<D: TestDatabase> Participant<D> for Puppet {
     }
 }
 
+impl<D: TestDatabase> Ending<D> for Puppet {
+    type Error = String;
+
+    /// Writes `<global>/end/<phase>` down.
+    async fn ended(&self, transaction: &mut Transaction<'_, D>, ended: &Ended) -> Result<(), String> {
+        assert_eq!(ended.content, "3 pieces");
+        let key = format!("{}/end/{}", ended.global, ended.phase.as_str());
+        self.write(transaction, key).await
+    }
+}
+
 /// A command as a coordinator sends it.
 pub fn command(kind: Kind, global: &str, action: Action, round: u32) -> Incoming {
     let business_id = format!("{global}/stock/{}/{round}", action.as_str());
@@ -115,7 +129,7 @@ impl<'a, D: TestDatabase> Town<'a, D> {
     }
 
     pub fn coordinator_builder(&self) -> CoordinatorBuilder<D> {
-        Coordinator::builder(self.bench.outbox(), ANSWERS).schedule(each_minute(3))
+        Coordinator::builder(self.bench.outbox(), ANSWERS).schedule(each_minute(3)).ending(self.puppet.clone())
     }
 
     /// Each call is another process.
@@ -195,6 +209,10 @@ impl<'a, D: TestDatabase> Town<'a, D> {
     pub async fn agreed(&self, global: &str, told: &str) -> Phase {
         let found = self.find(global).await;
         assert_eq!(found.tried.status, Status::Done, "{told}: {found:?}");
+        for phase in [Phase::Confirmed, Phase::Cancelled] {
+            let ended = self.bench.times(&format!("{global}/end/{}", phase.as_str())).await;
+            assert_eq!(ended, i64::from(phase == found.phase), "{told}: {phase:?} of {found:?}");
+        }
         for branch in &found.branches {
             let [tried, confirmed, cancelled] = self.effects(global, &branch.name).await;
             let expected = match (found.phase, found.kind) {

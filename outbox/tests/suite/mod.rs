@@ -186,6 +186,7 @@ macro_rules! whole_suite {
                 a_row_that_nobody_can_read_holds_no_other_up_and_says_why,
                 coordinators_side_by_side_decide_once,
                 a_running_coordinator_cancels_what_is_late,
+                an_end_that_cannot_be_written_is_heard_again,
                 what_ended_is_counted_and_cleaned_away,
                 branches_agree_in_whatever_order_messages_come,
                 branches_agree_whichever_point_a_crash_hits,

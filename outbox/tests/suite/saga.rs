@@ -52,7 +52,7 @@ pub async fn what_was_done_is_compensated_in_reverse<D: TestDatabase>(bench: &Be
 pub async fn a_step_that_is_too_late_is_compensated_as_well<D: TestDatabase>(bench: &Bench<D>) {
     let mut town = Town::over(bench);
     let saga = |global: &str| {
-        Plan::saga(global, "x")
+        Plan::saga(global, "3 pieces")
             .branch("order", "order")
             .branch_within("stock", "stock", SECOND)
             .branch("account", "account")

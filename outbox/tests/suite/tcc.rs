@@ -269,6 +269,20 @@ pub async fn a_running_coordinator_cancels_what_is_late<D: TestDatabase>(bench: 
     running.shutdown().await;
 }
 
+pub async fn an_end_that_cannot_be_written_is_heard_again<D: TestDatabase>(bench: &Bench<D>) {
+    let mut town = Town::over(bench);
+    town.puppet.fail("g/end/confirmed", 1);
+    town.begin(&plan("g")).await.unwrap();
+    town.settle().await;
+    assert_eq!(town.find("g").await.phase, Phase::Confirming, "the end is not written either");
+    bench.clock.step(59_999); // a millisecond before the command is repeated
+    town.retry().await.unwrap();
+    assert_eq!(town.find("g").await.phase, Phase::Confirming);
+    bench.clock.step(1);
+    town.retry().await.unwrap();
+    assert_eq!(town.agreed("g", "").await, Phase::Confirmed);
+}
+
 pub async fn what_ended_is_counted_and_cleaned_away<D: TestDatabase>(bench: &Bench<D>) {
     let mut town = Town::over(bench);
     town.begin(&plan("done")).await.unwrap();
