@@ -89,6 +89,16 @@ pub enum Error {
         /// What its ending said.
         reason: String,
     },
+    /// A query that the user gave to a [compensation](crate::compensation) failed, or took too long.
+    #[error("compensation {name:?}: the query for {query}: {reason}")]
+    Query {
+        /// The compensation.
+        name: String,
+        /// What it was asked for.
+        query: &'static str,
+        /// What it said.
+        reason: String,
+    },
     /// A fault point of the test kit was set off.
     #[error("crashed at {0:?}")]
     Crashed(Point),
@@ -97,6 +107,6 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later, unchanged.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Database(_) | Self::Crashed(_))
+        matches!(self, Self::Database(_) | Self::Query { .. } | Self::Crashed(_))
     }
 }

@@ -115,6 +115,26 @@ points! {
     RepairsWritten,
     /// Reconciliation: they are committed; the report is not finished.
     RepairsKept,
+    /// Compensation: what a page lacks is written, with how far the scan has come; it is not committed.
+    GapsWritten,
+    /// Compensation: that is committed.
+    GapsKept,
+    /// Compensation: gaps are leased; the lease is not committed.
+    GapClaimWritten,
+    /// Compensation: the lease is committed; nothing is repaired.
+    GapClaimed,
+    /// Compensation: an outbox row is to be sent again; that is not committed.
+    ResendWritten,
+    /// Compensation: the inbox of the other side is barred for the message; nobody is told.
+    GapBarred,
+    /// Compensation: the repair is made; the gap does not know.
+    GapRepaired,
+    /// Compensation: the outcome is written; it is not committed.
+    GapOutcomeWritten,
+    /// Compensation: the outcome is committed.
+    GapOutcomeKept,
+    /// Compensation: what another service has acknowledged is written; it is not committed.
+    AcknowledgementWritten,
 }
 
 impl Point {
@@ -153,6 +173,20 @@ impl Point {
         Self::DeadlinePassedWritten,
         Self::DeadlinePassed,
         Self::DeadlineFailed,
+    ];
+
+    /// Those of compensation.
+    pub const OF_COMPENSATION: &'static [Self] = &[
+        Self::GapsWritten,
+        Self::GapsKept,
+        Self::GapClaimWritten,
+        Self::GapClaimed,
+        Self::ResendWritten,
+        Self::GapBarred,
+        Self::GapRepaired,
+        Self::GapOutcomeWritten,
+        Self::GapOutcomeKept,
+        Self::AcknowledgementWritten,
     ];
 }
 

@@ -9,6 +9,7 @@
 //! | have several services do something together, or none of them | [`coordination`]: TCC and saga |
 //! | let something end by itself at a time, unless it was settled before | [`Deadlines`] |
 //! | find what two systems do not agree about | [`reconciliation`] |
+//! | find what another service should have done and has not, and repair it | [`compensation`] |
 //! | see and be told how it goes | [`monitoring`] |
 //! | create the tables, or see their SQL | [`Schema`] |
 //! | say when what failed is tried again | [`Schedule`] |
@@ -42,6 +43,7 @@ mod builder;
 #[cfg(feature = "postgres-cdc")]
 mod cdc;
 pub mod clock;
+pub mod compensation;
 pub mod coordination;
 mod database;
 pub mod deadline;

@@ -102,6 +102,15 @@ impl Row {
         }
     }
 
+    pub(crate) fn opt_bytes(&mut self, column: &'static str) -> Result<Option<Bytes>, Unreadable> {
+        match self.cell() {
+            Cell::Null => Ok(None),
+            Cell::Bytes(bytes) => Ok(Some(bytes.into())),
+            Cell::Text(text) => Ok(Some(text.into())),
+            other => Err(unlike(column, "bytes", &other)),
+        }
+    }
+
     fn cell(&mut self) -> Cell {
         self.0.next().unwrap_or(Cell::Null)
     }

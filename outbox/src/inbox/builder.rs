@@ -4,10 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use sqlx::Pool;
 
-use super::Inbox;
+use super::{Inbox, acknowledge::Acknowledge};
 use crate::{
     builder::{Base, base_setters},
     database::Dialect,
+    outbox::Outbox,
     relay::Alert,
     schedule::Schedule,
     work::Tried,
@@ -21,6 +22,7 @@ pub struct InboxBuilder<D: Dialect> {
     pub(super) time_limit: Duration,
     pub(super) on_exhausted: Option<Alert>,
     pub(super) trusts_keys: bool,
+    pub(super) acknowledge: Option<Acknowledge<D>>,
 }
 
 base_setters!(InboxBuilder);
@@ -34,6 +36,7 @@ impl<D: Dialect> InboxBuilder<D> {
             time_limit: Duration::from_secs(30),
             on_exhausted: None,
             trusts_keys: false,
+            acknowledge: None,
         }
     }
 
@@ -65,6 +68,15 @@ impl<D: Dialect> InboxBuilder<D> {
     #[must_use]
     pub fn trust_keys(mut self) -> Self {
         self.trusts_keys = true;
+        self
+    }
+
+    /// Publishes a receipt for each message in the transaction of its effects, through `outbox`, which is of the same
+    /// database; and once more when a copy of the message comes. The sender collects them with
+    /// [`Acknowledgements`](crate::compensation::Acknowledgements), and so knows what was not handled.
+    #[must_use]
+    pub fn acknowledge_to(mut self, outbox: &Outbox<D>, topic: impl Into<String>) -> Self {
+        self.acknowledge = Some(Acknowledge { outbox: outbox.clone(), topic: topic.into() });
         self
     }
 

@@ -96,7 +96,7 @@ impl<D: Dialect> Inbox<D> {
         };
         match effects(&mut attempt.inner).await {
             Ok(done) => {
-                self.keep(attempt).await?;
+                self.keep(attempt, message).await?;
                 Ok(Handled::Now(done))
             }
             Err(error) => {
@@ -118,7 +118,12 @@ impl<D: Dialect> Inbox<D> {
             Taken::New => None,
             Taken::Again(row) => Some(row),
             Taken::Before => {
-                inner.rollback().await?;
+                if let Some(acknowledge) = &self.0.acknowledge {
+                    acknowledge.again(&mut inner, &self.0.group, &message.business_key).await?;
+                    inner.commit().await?;
+                } else {
+                    inner.rollback().await?;
+                }
                 self.0.tally.duplicate();
                 return Ok(Entered::Before);
             }
@@ -132,10 +137,13 @@ impl<D: Dialect> Inbox<D> {
     }
 
     /// The effects are written: closes the savepoint.
-    pub(super) async fn keep(&self, attempt: Attempt<'_, D>) -> Result<(), Error> {
+    pub(super) async fn keep(&self, attempt: Attempt<'_, D>, message: &Incoming) -> Result<(), Error> {
         let Attempt { mut inner, failed_before } = attempt;
         if let Some(row) = failed_before {
             D::execute(&mut inner, &self.0.done, &[self.0.clock.now_ms().into(), row.into()]).await?;
+        }
+        if let Some(acknowledge) = &self.0.acknowledge {
+            acknowledge.first(&mut inner, &self.0.group, &message.business_key).await?;
         }
         inner.commit().await?;
         self.0.tally.done(1);

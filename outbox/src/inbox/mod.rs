@@ -13,6 +13,8 @@
 //!
 //! Invariant: a row is `done` if and only if its effects are committed, because they are one transaction.
 
+mod acknowledge;
+mod bar;
 mod builder;
 mod desk;
 mod effects;
@@ -26,6 +28,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use sqlx::Pool;
 
+use self::acknowledge::Acknowledge;
+pub(crate) use self::acknowledge::Receipt;
 pub use self::{
     builder::InboxBuilder,
     effects::Effects,
@@ -95,6 +99,7 @@ pub(crate) struct Shared<D: Dialect> {
     on_exhausted: Option<Alert>,
     time_limit: Duration,
     trusts_keys: bool,
+    acknowledge: Option<Acknowledge<D>>,
     insert: Sql,
     known: Sql,
     done: Sql,
@@ -128,7 +133,7 @@ impl<D: Dialect> Inbox<D> {
     }
 
     fn new(builder: InboxBuilder<D>) -> Self {
-        let InboxBuilder { base, group, schedule, time_limit, on_exhausted, trusts_keys } = builder;
+        let InboxBuilder { base, group, schedule, time_limit, on_exhausted, trusts_keys, acknowledge } = builder;
         let Base { pool, schema, clock, faults } = base;
         let table = WorkTable::new(&schema, Table::Received, "business_key", "business_key", "AND consumer_group = ?");
         Self(Arc::new(Shared {
@@ -142,6 +147,7 @@ impl<D: Dialect> Inbox<D> {
             time_limit,
             on_exhausted,
             trusts_keys,
+            acknowledge,
             insert: table.sql(
                 "INSERT INTO {table} (consumer_group, business_key, topic, tag, digest, content, headers, status, \
                  attempts, next_attempt_at, last_error, created_at, updated_at) \

@@ -45,7 +45,7 @@ impl<D: Dialect> Inbox<D> {
     }
 
     /// The inner error is why the effects failed.
-    async fn try_once<E: Effects<D>>(
+    pub(crate) async fn try_once<E: Effects<D>>(
         &self,
         message: &Incoming,
         effects: &E,
@@ -59,6 +59,8 @@ impl<D: Dialect> Inbox<D> {
         if tried == Ok(Received::Now) {
             transaction.commit().await?;
             self.0.faults.pass(Point::EffectsKept)?;
+        } else if tried == Ok(Received::Before) && self.0.acknowledge.is_some() {
+            transaction.commit().await?; // the receipt
         } else {
             // now, not some time after it is dropped, unless a statement still holds it up
             let _ = timeout(self.0.time_limit, transaction.rollback()).await;
@@ -75,7 +77,7 @@ impl<D: Dialect> Inbox<D> {
         let limit = self.0.time_limit;
         match timeout(limit, effects.apply(&mut attempt.inner, message)).await {
             Ok(Ok(())) => {
-                self.keep(attempt).await?;
+                self.keep(attempt, message).await?;
                 Ok(Ok(Received::Now))
             }
             Ok(Err(error)) => {

@@ -67,7 +67,7 @@ fn add(counter: &AtomicU64, times: usize) {
 /// What one part is up to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// `outbox`, `half`, `inbox/<group>`, `notification` or `coordinator`.
+    /// `outbox`, `half`, `inbox/<group>`, `compensation/<name>`, `notification` or `coordinator`.
     pub part: String,
     /// What waits, in the table: the same for all instances of a service.
     pub backlog: Backlog,
@@ -121,6 +121,17 @@ impl<D: Dialect, H: Halves> Part for Transactional<D, H> {
 
     fn read(&self) -> Pin<Box<dyn Future<Output = Result<Reading, Error>> + Send + '_>> {
         Box::pin(async { Ok(Reading::of(self.name(), self.undecided().await?, self.counts())) })
+    }
+}
+
+/// Open gaps wait; done are those that were closed after a repair.
+impl<D: Dialect> Part for crate::compensation::Compensation<D> {
+    fn name(&self) -> String {
+        format!("compensation/{}", self.name())
+    }
+
+    fn read(&self) -> Pin<Box<dyn Future<Output = Result<Reading, Error>> + Send + '_>> {
+        Box::pin(async { Ok(Reading::of(Part::name(self), self.backlog().await?, self.counts())) })
     }
 }
 

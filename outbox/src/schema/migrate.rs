@@ -22,6 +22,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "0004_notification", template: include_str!("../../migrations/0004_notification.sql") },
     Migration { name: "0005_barrier", template: include_str!("../../migrations/0005_barrier.sql") },
     Migration { name: "0006_coordinator", template: include_str!("../../migrations/0006_coordinator.sql") },
+    Migration { name: "0007_compensation", template: include_str!("../../migrations/0007_compensation.sql") },
     Migration { name: "0008_deadline", template: include_str!("../../migrations/0008_deadline.sql") },
 ];
 

@@ -60,6 +60,12 @@ tables! {
     Global = "global", "msg_global";
     /// what ends by itself, and when.
     Deadline = "deadline", "msg_deadline";
+    /// what lacks its counterpart, and what was done about it.
+    Compensation = "compensation", "msg_compensation";
+    /// how far scans for it have come.
+    CompensationScan = "compensation_scan", "msg_compensation_scan";
+    /// what other services have told that they handled.
+    Acknowledged = "acknowledged", "msg_acknowledged";
 }
 
 /// What the tables are called. Cheap to clone.

@@ -48,7 +48,7 @@ use std::{fmt, sync::Arc};
 
 use tenonmq_client::LocalState;
 
-pub(crate) use self::publish::half_of;
+pub(crate) use self::publish::{HALF_HEADER, half_of};
 pub use self::{answer::Answers, builder::TransactionalBuilder, halves::Halves, link::Link, publisher::HalfPublisher};
 use self::{publish::Pause, table::HalfTable};
 use crate::{database::Dialect, error::Error, monitoring::Counts, outbox::Outbox, relay::Relay, work::Backlog};

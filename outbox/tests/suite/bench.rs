@@ -92,7 +92,14 @@ impl<D: TestDatabase> Bench<D> {
     /// Waits until the transactions of whatever died are undone: that happens beside the test, and claims pass over rows
     /// that are still locked.
     pub async fn bury(&self) {
-        for table in [Table::Published, Table::Received, Table::Notification, Table::Global, Table::Deadline] {
+        for table in [
+            Table::Published,
+            Table::Received,
+            Table::Notification,
+            Table::Global,
+            Table::Deadline,
+            Table::Compensation,
+        ] {
             let table = self.schema.name(table);
             self.run(format!("UPDATE {table} SET attempts = attempts")).await;
         }

@@ -7,6 +7,8 @@
 pub mod authority;
 pub mod barrier;
 pub mod bench;
+pub mod compensation;
+pub mod compensation_crash;
 pub mod coordination;
 pub mod crash;
 pub mod deadline;
@@ -228,6 +230,29 @@ macro_rules! whole_suite {
             }
             deadline_crash {
                 stock_is_released_once_whichever_point_a_crash_hits,
+            }
+            compensation {
+                what_lacks_its_counterpart_is_found_page_by_page_and_once,
+                repairs_follow_the_schedule_to_the_millisecond_until_people_must_decide,
+                a_counterpart_that_appears_closes_its_gap_whatever_its_state,
+                scanners_side_by_side_find_and_repair_each_thing_once,
+                a_pass_repairs_no_more_than_it_may_and_finds_no_more_than_may_be_open,
+                a_query_that_fails_or_hangs_is_named_and_holds_up_nothing_else,
+                a_repair_that_hangs_or_panics_counts_as_failed_and_holds_up_no_other,
+                things_that_cannot_be_kept_are_told_of_and_hold_up_no_other,
+                rows_that_nobody_can_read_hold_no_other_up_and_say_why,
+                a_message_that_nobody_acknowledged_is_sent_again_and_its_gap_closed,
+                what_is_on_its_way_or_given_up_is_not_repaired,
+                a_row_with_a_half_message_is_sent_again_as_an_ordinary_one,
+                a_record_is_made_up_once_and_a_late_original_changes_nothing,
+                a_failure_is_told_once_and_the_receiver_is_barred,
+                one_repair_follows_another_after_so_many,
+                acknowledgements_come_by_a_topic_and_again_when_one_was_lost,
+                a_receipt_is_there_if_and_only_if_the_effects_are,
+                what_was_written_under_a_wrong_clock_is_scanned_and_repaired,
+            }
+            compensation_crash {
+                after_a_crash_anywhere_what_was_lost_is_repaired_once,
             }
             monitoring {
                 an_outage_of_several_parts_is_one_notice_and_then_resolved,
