@@ -9,6 +9,8 @@
 //! | `two_phase_commit` | a simulation: why 2PC blocks, why 3PC disagrees, and why half messages do neither |
 //! | `take_away` | a saga: an order is paid, cooked and dispatched, or what was done of it is undone |
 //! | `reserve_stock` | TCC: stock and money are reserved for an order, and then both used or both given back |
+//! | `create_order_failure_back` | an order whose stock cannot be had turns failed; orders that nobody answered are found and repaired |
+//! | `rabbit_habits` | confirms, manual acknowledgement, reject, prefetch and the replenishment consumer, for people from RabbitMQ |
 //!
 //! Each checks itself at its end and exits with a failure when the books do not balance. Here is what they share: a
 //! [`Broker`] for when none runs, a [`database`] for a service, and a whole [`Service`].
