@@ -6,7 +6,8 @@
 //!
 //! The merchant is a bad one ([`fate`]): it hangs, answers 500, redirects, lies with a 200 whose body is cut off, books and
 //! then drops the connection, asks for a pause, or never answers well at all. Some payments are declined after the
-//! notification was written, and half-way the courier dies. Somebody else sends the merchant forged notifications.
+//! notification was written, and half-way the courier dies. Somebody else sends the merchant forged notifications. What is
+//! given up in the end is one notice to people ([`duty`]), not one for each.
 //!
 //! ```text
 //! cargo run --release --example pay_notify [-- --orders 60]
@@ -15,6 +16,7 @@
 //! Needs no broker. The pauses are shortened; a real merchant is given `Schedule::growing()`. Ends with both books, and with
 //! failure if they do not balance.
 
+mod duty;
 mod fate;
 mod fetch;
 mod merchant;
@@ -77,8 +79,9 @@ async fn run(args: Args) -> Result<Books, Box<dyn Error>> {
     println!("nothing is under way: the merchant fetches what it missed");
     sleep(shop::SETTLING).await;
     let fetched = fetch::missed(&merchant, shop.query_address()).await?;
+    let notices = shop.tell_people().await;
     shop.decide_what_was_given_up().await?;
-    let books = Books::of(args.orders, &shop, &merchant, fetched).await?;
+    let books = Books::of(args.orders, &shop, &merchant, fetched, notices).await?;
     shop.shutdown().await;
     Ok(books)
 }

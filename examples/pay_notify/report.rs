@@ -27,6 +27,7 @@ pub(crate) struct Books {
     copies: u32,
     forged: u32,
     fetched: u32,
+    notices: u32,
     under_way: u64,
 }
 
@@ -36,6 +37,7 @@ impl Books {
         shop: &Shop,
         merchant: &Merchant,
         fetched: u32,
+        notices: u32,
     ) -> Result<Self, Box<dyn Error>> {
         let paid = shop.paid().await?;
         let mut lines = Vec::new();
@@ -56,7 +58,7 @@ impl Books {
             lines.push(Line { fate, is_paid, told, bookings, agrees });
         }
         let (bookings, copies, forged) = merchant.totals().await?;
-        Ok(Self { lines, bookings, copies, forged, fetched, under_way: shop.under_way().await? })
+        Ok(Self { lines, bookings, copies, forged, fetched, notices, under_way: shop.under_way().await? })
     }
 
     /// Whether each paid order is booked once, with its amount, and nothing else is.
@@ -65,6 +67,7 @@ impl Books {
         self.under_way == 0
             && usize::try_from(self.bookings) == Ok(paid)
             && self.count(Fate::NeverAnswers) == self.fetched as usize
+            && self.notices == u32::from(self.fetched > 0)
             && self.copies as usize >= self.count(Fate::LosesAnswer)
             && self.forged > 0
             && self.lines.iter().all(|line| line.agrees)

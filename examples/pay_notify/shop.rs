@@ -6,11 +6,15 @@ use serde_json::json;
 use sqlx::{Sqlite, SqlitePool};
 use tenonmq_outbox::{
     Schedule, Status,
+    monitoring::{AlertSettings, Monitor, Rules},
     notification::{CircuitSettings, Decision, DerivedKeys, Key, Keys, Notification, Notifier, Reach, RunningCourier},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::fate::{Fate, amount_of};
+use crate::{
+    duty::Duty,
+    fate::{Fate, amount_of},
+};
 
 /// Who is told.
 pub(crate) const MERCHANT: &str = "merchant-7";
@@ -91,6 +95,17 @@ impl Shop {
             self.notifier.give_up(task.row, decision).await?;
         }
         Ok(())
+    }
+
+    /// Has the monitor look three times, and says how often people heard of it.
+    pub(crate) async fn tell_people(&self) -> u32 {
+        let duty = Duty::default();
+        let at_once = AlertSettings { gather: Duration::ZERO, ..AlertSettings::default() }; // a service gathers for 30 s
+        let mut monitor = Monitor::new(Rules::default(), at_once).watch(self.notifier.clone()).tell(duty.clone());
+        for _ in 0..3 {
+            monitor.pass().await;
+        }
+        duty.notices()
     }
 
     /// The amounts that were paid, by order.

@@ -3,7 +3,8 @@
 //! Two services, each with a SQLite database of its own. The user service writes the user and the message in one transaction
 //! (outbox); the points service adds the points and the message's row in one transaction (inbox). On the way, an instance
 //! dies in the middle of a registration, a relay dies when it has sent a message (which is sent once more), and the points service
-//! dies before and after its commit. Every user who is registered ends up with 100 points, never 0 and never 200.
+//! dies before and after its commit. Every user who is registered ends up with 100 points, never 0 and never 200. At the end
+//! what was sent is reconciled with what was handled.
 //!
 //! ```text
 //! cargo run --release --example register_points
@@ -16,8 +17,9 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use tenonmq_client::{Admin, ConsumeFrom, PushConsumer};
 use tenonmq_examples::{Broker, database};
 use tenonmq_outbox::{
-    Effects, Inbox, Incoming, Outbox, Outgoing,
+    Clock, Effects, Inbox, Incoming, Outbox, Outgoing, SystemClock,
     fault::{Faults, Point},
+    reconciliation::{Period, Published, Received, Reconciliation},
 };
 use tokio::time::{Instant, sleep};
 
@@ -111,7 +113,15 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
     retrier.shutdown().await;
     relay.shutdown().await;
     Broker::shutdown(broker).await;
-    Ok(registered == 19 && rows == (registered, 100 * registered, 100) && inbox.counts().duplicates > 0)
+    let now_ms = SystemClock.now_ms();
+    let period = Period::new("this run", now_ms - 3_600_000, now_ms + 1).grace(Duration::ZERO);
+    let (sent, handled) = (Published::of(&outbox, TOPIC, &period), Received::of(&inbox, TOPIC, &period));
+    let report = Reconciliation::new("points", period).run(sent, handled, &mut ()).await?;
+    println!("{report}");
+    Ok(report.agrees()
+        && registered == 19
+        && rows == (registered, 100 * registered, 100)
+        && inbox.counts().duplicates > 0)
 }
 
 #[tokio::main]
