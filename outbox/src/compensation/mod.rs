@@ -93,7 +93,8 @@ use crate::{
 ///             .bind(page.limit)
 ///             .fetch_all(&pool)
 ///             .await?;
-///         Ok::<_, sqlx::Error>(rows.into_iter().map(|(id,)| Item::new(id, format!("order-{id}"))).collect())
+///         let items: Vec<Item> = rows.into_iter().map(|(id,)| Item::new(id, format!("order-{id}"))).collect();
+///         Ok::<_, sqlx::Error>(items)
 ///     }
 /// };
 /// # scanner.shutdown().await;

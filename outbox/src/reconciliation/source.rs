@@ -81,7 +81,8 @@ impl Sink for () {
 ///     async move {
 ///         let page = sqlx::query_as("SELECT id, amount FROM orders WHERE id > ? ORDER BY id LIMIT ?");
 ///         let rows: Vec<(String, i64)> = page.bind(after.unwrap_or_default()).bind(limit).fetch_all(&pool).await?;
-///         Ok(rows.into_iter().map(|(id, amount)| Record::new(id).amount(amount)).collect())
+///         let page: Vec<Record> = rows.into_iter().map(|(id, amount)| Record::new(id).amount(amount)).collect();
+///         Ok::<_, sqlx::Error>(page)
 ///     }
 /// });
 /// # }
