@@ -9,6 +9,7 @@ pub mod barrier;
 pub mod bench;
 pub mod compensation;
 pub mod compensation_crash;
+pub mod compensation_repairs;
 pub mod coordination;
 pub mod crash;
 pub mod deadline;
@@ -241,6 +242,9 @@ macro_rules! whole_suite {
                 a_repair_that_hangs_or_panics_counts_as_failed_and_holds_up_no_other,
                 things_that_cannot_be_kept_are_told_of_and_hold_up_no_other,
                 rows_that_nobody_can_read_hold_no_other_up_and_say_why,
+                what_was_written_under_a_wrong_clock_is_scanned_and_repaired,
+            }
+            compensation_repairs {
                 a_message_that_nobody_acknowledged_is_sent_again_and_its_gap_closed,
                 what_is_on_its_way_or_given_up_is_not_repaired,
                 a_row_with_a_half_message_is_sent_again_as_an_ordinary_one,
@@ -249,7 +253,6 @@ macro_rules! whole_suite {
                 one_repair_follows_another_after_so_many,
                 acknowledgements_come_by_a_topic_and_again_when_one_was_lost,
                 a_receipt_is_there_if_and_only_if_the_effects_are,
-                what_was_written_under_a_wrong_clock_is_scanned_and_repaired,
             }
             compensation_crash {
                 after_a_crash_anywhere_what_was_lost_is_repaired_once,
