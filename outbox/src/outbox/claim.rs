@@ -169,18 +169,15 @@ impl<D: Dialect> Outbox<D> {
     ) -> Result<Vec<i64>, Error> {
         let (Some(&last), table) = (rows.last(), &self.0.table) else { return Ok(Vec::new()) };
         // as many of the key's first rows as are due, and one more, tell whether these are the first
-        let sql = table.sql(
-            "SELECT id, next_attempt_at FROM {table} WHERE status = 'pending' AND order_key = ? AND id <= ? \
-             ORDER BY id LIMIT ?",
-        );
+        let sql = table
+            .sql("SELECT id FROM {table} WHERE status = 'pending' AND order_key = ? AND id <= ? ORDER BY id LIMIT ?");
         let limit = i64::try_from(rows.len()).unwrap_or(i64::MAX).saturating_add(1);
         let first = D::fetch(connection, &sql, &[key.into(), last.into(), limit.into()]).await?;
-        let mut first = first.into_iter().filter_map(|mut row| Some((row.int("id").ok()?, row.int("next").ok()?)));
-        let stranger = first.find(|(id, _)| rows.binary_search(id).is_err());
-        let Some((stranger, its_time)) = stranger else { return Ok(Vec::new()) };
+        let mut first = first.into_iter().filter_map(|mut row| row.int("id").ok());
+        let Some(stranger) = first.find(|id| rows.binary_search(id).is_err()) else { return Ok(Vec::new()) };
         let behind: Vec<i64> = rows.iter().copied().filter(|row| *row > stranger).collect();
         if !behind.is_empty() {
-            let until_ms = self.wait_behind(connection, stranger, its_time, now_ms).await?;
+            let until_ms = self.wait_behind(connection, stranger, now_ms).await?;
             let sql = table.sql_of_ids("UPDATE {table} SET next_attempt_at = ? WHERE id IN ({ids})", &behind);
             let mut values: Vec<Value<'_>> = vec![until_ms.into()];
             values.extend(padded(&behind).map(Value::Int));
@@ -189,19 +186,17 @@ impl<D: Dialect> Outbox<D> {
         Ok(behind)
     }
 
-    /// How long a row waits behind another: until that one's next try, or shortly when it is being sent.
-    async fn wait_behind(
-        &self,
-        connection: &mut D::Connection,
-        other: i64,
-        its_time_ms: i64,
-        now_ms: i64,
-    ) -> Result<i64, Error> {
-        let sql = self.0.table.sql("SELECT claimed_by FROM {table} WHERE id = ?");
-        let found = D::fetch(connection, &sql, &[other.into()]).await?.into_iter().next();
-        let is_claimed = found.is_some_and(|mut row| row.opt_text("claimed_by").is_ok_and(|by| by.is_some()));
+    /// How long a row waits behind another: until that one's next try, or shortly when it is being sent. It may have been sent
+    /// since it was found, so all is read in one statement: its lease's end must not be taken for its next try.
+    async fn wait_behind(&self, connection: &mut D::Connection, other: i64, now_ms: i64) -> Result<i64, Error> {
+        let sql = self
+            .0
+            .table
+            .sql("SELECT next_attempt_at FROM {table} WHERE id = ? AND status = 'pending' AND claimed_by IS NULL");
+        let waiting = D::fetch(connection, &sql, &[other.into()]).await?.into_iter().next();
+        let its_time_ms = waiting.and_then(|mut row| row.int("next_attempt_at").ok());
         let shortly = now_ms.saturating_add(BEHIND_ANOTHER_MS);
-        Ok(if is_claimed { shortly } else { its_time_ms.max(shortly) })
+        Ok(its_time_ms.map_or(shortly, |its_time_ms| its_time_ms.max(shortly)))
     }
 
     async fn load(&self, ids: &[i64]) -> Result<Vec<Claimed>, Error> {
