@@ -44,16 +44,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
-    match run(Args::parse()).await {
-        Ok(books) => {
-            println!("{books}");
-            if books.balance() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(error) => {
-            eprintln!("pay_notify: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    tenonmq_examples::conclude("pay_notify", run(Args::parse()).await, Books::balance)
 }
 
 async fn run(args: Args) -> Result<Books, Box<dyn Error>> {

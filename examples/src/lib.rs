@@ -13,12 +13,12 @@
 //! | `rabbit_habits` | confirms, manual acknowledgement, reject, prefetch and the replenishment consumer, for people from RabbitMQ |
 //!
 //! Each checks itself at its end and exits with a failure when the books do not balance. Here is what they share: a
-//! [`Broker`] for when none runs, a [`database`] for a service, and a whole [`Service`].
+//! [`Broker`] for when none runs, a [`database`] for a service, a whole [`Service`], and how they [`conclude`].
 
 mod broker;
 mod service;
 
-use std::{error::Error, path::Path, time::Duration};
+use std::{error::Error, fmt::Display, path::Path, process::ExitCode, time::Duration};
 
 use sqlx::{
     SqlitePool,
@@ -41,4 +41,22 @@ pub async fn database(path: &Path) -> Result<SqlitePool, Box<dyn Error>> {
     let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
     Schema::default().migrate(&pool).await?;
     Ok(pool)
+}
+
+/// What an example ends with: its books on the standard output, and a failure when they do not balance or cannot be made.
+pub fn conclude<B: Display>(
+    example: &str,
+    books: Result<B, Box<dyn Error>>,
+    balance: impl FnOnce(&B) -> bool,
+) -> ExitCode {
+    match books {
+        Ok(books) => {
+            println!("{books}");
+            if balance(&books) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("{example}: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
