@@ -232,3 +232,50 @@ async fn thread_2836_a_member_with_other_tags_may_be_kept_out_of_its_group() {
     assert!(with("a||b", true).await.is_ok(), "the same tags in another order");
     assert!(with("a || c", false).await.is_ok(), "only logged");
 }
+
+/// Of two commits under way a broker that serves them on two threads may keep the older.
+#[tokio::test]
+async fn a_saving_waits_for_the_one_before_it_and_carries_the_newest_offset() {
+    let fake = FakeBroker::start(1).await;
+    let (hold, mut held) = mpsc::unbounded_channel();
+    fake.script(move |request| {
+        let is_commit = request.code == RequestCode::UPDATE_CONSUMER_OFFSET.0 && request.field("topic") == Some("T");
+        if is_commit && !hold.is_closed() && hold.send(request.opaque).is_ok() { Say::Nothing } else { Say::Usual }
+    });
+    let (listener, mut told) = telling(ConsumeOutcome::Done);
+    let consumer =
+        consumer(&fake).commit_interval(Duration::from_secs(3600)).listener(listener).connect().await.unwrap();
+    fake.put("T", 0, "first", &[]);
+    told.recv().await.unwrap();
+    fake.until(|_| of(&consumer, 0).committed == Some(1)).await;
+    let consumer = std::sync::Arc::new(consumer);
+    let save = || {
+        let consumer = std::sync::Arc::clone(&consumer);
+        tokio::spawn(async move { consumer.commit().await })
+    };
+    let first = save();
+    let opaque = held.recv().await.unwrap();
+    held.close(); // only the first one is held back
+    fake.put("T", 0, "second", &[]);
+    told.recv().await.unwrap();
+    fake.until(|_| of(&consumer, 0).committed == Some(2)).await;
+    let second = save();
+    // a request that is written after the second saving began: had that one sent something, it would be here too
+    fake.put("T", 0, "third", &[]);
+    told.recv().await.unwrap();
+    let asks_behind_the_third =
+        |pull: &Command| pull.field("topic") == Some("T") && pull.field("queueOffset") == Some("3");
+    fake.until(|fake| fake.seen(RequestCode::PULL_MESSAGE).iter().any(asks_behind_the_third)).await;
+    fake.until(|_| of(&consumer, 0).committed == Some(3)).await;
+    let commits = |fake: &FakeBroker| {
+        let all = fake.seen(RequestCode::UPDATE_CONSUMER_OFFSET);
+        let of_topic = all.iter().map(|c| c.request_header::<UpdateOffset<'_>>().unwrap()).filter(|c| c.topic == "T");
+        of_topic.map(|commit| commit.commit_offset).collect::<Vec<_>>()
+    };
+    assert_eq!(commits(&fake), [1]);
+    fake.tell_last(&Command::response(ResponseCode::SUCCESS, opaque));
+    first.await.unwrap();
+    second.await.unwrap();
+    assert_eq!(commits(&fake), [1, 3]);
+    assert_eq!(fake.offset("T", 0), Some(3));
+}

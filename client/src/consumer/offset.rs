@@ -2,8 +2,15 @@
 //!
 //! The table is what this process knows; it is saved to the broker (clustering) or to a local file (broadcasting, where
 //! every member reads everything and progress is its own).
+//!
+//! Invariant: savings of one queue follow each other, and so do writings of the file; each takes the offset when its
+//! turn has come. A broker serves requests on several threads, so of two commits under way the older could win.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -31,9 +38,12 @@ pub(crate) struct OffsetStore {
 }
 
 enum Place {
-    Brokers(Arc<Session>),
-    Local(BroadcastOffsets),
+    Brokers { session: Arc<Session>, turns: Mutex<FxHashMap<MessageQueue, Turn>> },
+    Local { place: BroadcastOffsets, turn: Turn },
 }
+
+/// Held by whoever saves.
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 #[derive(Clone, Copy)]
 struct Progress {
@@ -52,7 +62,11 @@ struct FileEntry {
 impl OffsetStore {
     /// Offsets kept by the brokers.
     pub(crate) fn remote(session: Arc<Session>, group: &str) -> Self {
-        Self { group: group.to_owned(), place: Place::Brokers(session), table: Mutex::default() }
+        Self {
+            group: group.to_owned(),
+            place: Place::Brokers { session, turns: Mutex::default() },
+            table: Mutex::default(),
+        }
     }
 
     /// Offsets kept here; reads the file if there is one.
@@ -61,7 +75,8 @@ impl OffsetStore {
             BroadcastOffsets::InMemory => FxHashMap::default(),
             BroadcastOffsets::File(path) => read_file(path).await?,
         };
-        Ok(Self { group: group.to_owned(), place: Place::Local(place), table: Mutex::new(table) })
+        let place = Place::Local { place, turn: Turn::default() };
+        Ok(Self { group: group.to_owned(), place, table: Mutex::new(table) })
     }
 
     /// The offset known in this process.
@@ -72,8 +87,8 @@ impl OffsetStore {
     /// The group's saved offset; `None` when it never consumed the queue.
     pub(crate) async fn load(&self, queue: &MessageQueue) -> Result<Option<i64>, Error> {
         match &self.place {
-            Place::Local(_) => Ok(self.get(queue)),
-            Place::Brokers(session) => {
+            Place::Local { .. } => Ok(self.get(queue)),
+            Place::Brokers { session, .. } => {
                 let offset = queries::consumer_offset(session, &self.group, queue).await?;
                 if let Some(offset) = offset {
                     self.table.lock().insert(queue.clone(), Progress { offset, unsaved: false });
@@ -100,29 +115,30 @@ impl OffsetStore {
 
     /// Forgets a queue that another member owns now. Local progress is kept.
     pub(crate) fn forget(&self, queue: &MessageQueue) {
-        if matches!(self.place, Place::Brokers(_)) {
+        if matches!(self.place, Place::Brokers { .. }) {
             self.table.lock().remove(queue);
         }
     }
 
     /// Saves one queue and waits until it is saved.
     pub(crate) async fn save_one(&self, queue: &MessageQueue) -> Result<(), Error> {
+        let (session, turns) = match &self.place {
+            Place::Local { place, turn } => return self.write_file(place, turn).await,
+            Place::Brokers { session, turns } => (session, turns),
+        };
+        let turn = Arc::clone(turns.lock().entry(queue.clone()).or_default());
+        let _my_turn = turn.lock().await;
         let progress = self.table.lock().get(queue).copied();
         let Some(Progress { offset, unsaved: true }) = progress else { return Ok(()) };
-        match &self.place {
-            Place::Local(place) => self.write_file(place).await,
-            Place::Brokers(session) => {
-                queries::commit_offset(session, &self.group, queue, offset).await?;
-                self.saved(queue, offset);
-                Ok(())
-            }
-        }
+        queries::commit_offset(session, &self.group, queue, offset).await?;
+        self.saved(queue, offset);
+        Ok(())
     }
 
     /// Saves all that changed and waits until it is saved.
     pub(crate) async fn save(&self) {
-        if let Place::Local(place) = &self.place {
-            if let Err(error) = self.write_file(place).await {
+        if let Place::Local { place, turn } = &self.place {
+            if let Err(error) = self.write_file(place, turn).await {
                 warn!(group = self.group, %error, "offsets are not saved");
             }
             return;
@@ -145,22 +161,29 @@ impl OffsetStore {
         }
     }
 
-    async fn write_file(&self, place: &BroadcastOffsets) -> Result<(), Error> {
+    async fn write_file(&self, place: &BroadcastOffsets, turn: &Turn) -> Result<(), Error> {
         let BroadcastOffsets::File(path) = place else { return Ok(()) };
-        let mut entries: Vec<FileEntry> = {
-            let mut table = self.table.lock();
+        let _my_turn = turn.lock().await;
+        let offsets = {
+            let table = self.table.lock();
             if !table.values().any(|progress| progress.unsaved) {
                 return Ok(());
             }
-            table.values_mut().for_each(|progress| progress.unsaved = false);
-            table.iter().map(|(queue, progress)| FileEntry { queue: queue.clone(), offset: progress.offset }).collect()
+            let offsets = table.iter().map(|(queue, progress)| (queue.clone(), progress.offset));
+            offsets.collect::<BTreeMap<_, _>>()
         };
-        entries.sort_by(|a, b| a.queue.cmp(&b.queue));
-        let json = serde_json::to_vec_pretty(&entries).map_err(|e| failed("write", path, e.into()))?;
-        let beside = path.with_extension("tmp");
-        tokio::fs::write(&beside, json).await.map_err(|e| failed("write", &beside, e))?;
-        tokio::fs::rename(&beside, path).await.map_err(|e| failed("replace", path, e))
+        replace_file(path, &offsets).await?;
+        offsets.iter().for_each(|(queue, offset)| self.saved(queue, *offset));
+        Ok(())
     }
+}
+
+async fn replace_file(path: &Path, offsets: &BTreeMap<MessageQueue, i64>) -> Result<(), Error> {
+    let entries: Vec<_> = offsets.iter().map(|(queue, &offset)| FileEntry { queue: queue.clone(), offset }).collect();
+    let json = serde_json::to_vec_pretty(&entries).map_err(|e| failed("write", path, e.into()))?;
+    let beside = path.with_extension("tmp");
+    tokio::fs::write(&beside, json).await.map_err(|e| failed("write", &beside, e))?;
+    tokio::fs::rename(&beside, path).await.map_err(|e| failed("replace", path, e))
 }
 
 async fn read_file(path: &PathBuf) -> Result<FxHashMap<MessageQueue, Progress>, Error> {
@@ -173,7 +196,7 @@ async fn read_file(path: &PathBuf) -> Result<FxHashMap<MessageQueue, Progress>, 
     Ok(entries.into_iter().map(|e| (e.queue, Progress { offset: e.offset, unsaved: false })).collect())
 }
 
-fn failed(op: &'static str, path: &std::path::Path, source: std::io::Error) -> Error {
+fn failed(op: &'static str, path: &Path, source: std::io::Error) -> Error {
     Error::File { op, path: path.display().to_string(), source }
 }
 
@@ -207,6 +230,19 @@ mod tests {
         first.save().await;
         let second = OffsetStore::local("G", place).await.unwrap();
         assert_eq!((second.get(&queue(0)), second.get(&queue(1))), (Some(3), Some(4)));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_written_with_the_next_saving() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("later").join("offsets.json");
+        let store = OffsetStore::local("G", BroadcastOffsets::File(path.clone())).await.unwrap();
+        store.advance(&queue(0), 3);
+        assert!(store.save_one(&queue(0)).await.is_err());
+        std::fs::create_dir(folder.path().join("later")).unwrap();
+        store.save().await;
+        let read = OffsetStore::local("G", BroadcastOffsets::File(path)).await.unwrap();
+        assert_eq!(read.get(&queue(0)), Some(3));
     }
 
     #[tokio::test]
