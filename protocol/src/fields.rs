@@ -40,6 +40,18 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The values of the fields `a`, `b` and so on, in one pass.
+    #[inline]
+    pub(crate) fn letters<const N: usize>(&self) -> [Option<&'a str>; N] {
+        match self.source {
+            Source::Scanned { header, scratch } => scratch.letters(header),
+            Source::Pairs(_) => std::array::from_fn(|at| {
+                let letter = u8::try_from(at).ok().and_then(|at| b'a'.checked_add(at))?;
+                self.get(std::str::from_utf8(&[letter]).ok()?)
+            }),
+        }
+    }
+
     /// The value of `name`; its absence is an error.
     pub fn text(&self, name: &'static str) -> Result<&'a str, HeaderError> {
         self.get(name).ok_or(HeaderError::missing(name))
@@ -99,6 +111,6 @@ impl std::fmt::Debug for Fields<'_> {
     }
 }
 
-fn parse<T: FromStr>(name: &'static str, value: &str) -> Result<T, HeaderError> {
+pub(crate) fn parse<T: FromStr>(name: &'static str, value: &str) -> Result<T, HeaderError> {
     value.parse().map_err(|_| HeaderError::invalid(name, value, "a number in range"))
 }

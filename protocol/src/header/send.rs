@@ -1,9 +1,11 @@
 //! Sending messages (10, 310, 320), replies (324, 325, 326), and their receipts.
 
+use std::str::FromStr;
+
 use super::RequestHeader;
 use crate::code::RequestCode;
 use crate::error::HeaderError;
-use crate::fields::Fields;
+use crate::fields::{Fields, parse};
 use crate::writer::FieldSink;
 
 /// A message to store; the body is the frame's. Codes 10 and 324 spell its fields out, 310, 320 and 325 have one-letter
@@ -42,97 +44,100 @@ pub struct SendMessage<'a> {
     pub broker_name: Option<&'a str>,
 }
 
-struct Names {
-    producer_group: &'static str,
-    topic: &'static str,
-    default_topic: &'static str,
-    default_topic_queue_nums: &'static str,
-    queue_id: &'static str,
-    sys_flag: &'static str,
-    born_timestamp: &'static str,
-    flag: &'static str,
-    properties: &'static str,
-    reconsume_times: &'static str,
-    unit_mode: &'static str,
-    max_reconsume_times: &'static str,
-    batch: &'static str,
-    broker_name: &'static str,
+/// Names of the fields, in the order of [`SendMessage`]'s.
+type Names = [&'static str; 14];
+
+const LONG: Names = [
+    "producerGroup",
+    "topic",
+    "defaultTopic",
+    "defaultTopicQueueNums",
+    "queueId",
+    "sysFlag",
+    "bornTimestamp",
+    "flag",
+    "properties",
+    "reconsumeTimes",
+    "unitMode",
+    "maxReconsumeTimes",
+    "batch",
+    "bname",
+];
+
+/// The letters from `a` on.
+const SHORT: Names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n"];
+
+/// A field that may be there.
+#[derive(Clone, Copy)]
+struct Field<'a> {
+    name: &'static str,
+    value: Option<&'a str>,
 }
 
-const LONG: Names = Names {
-    producer_group: "producerGroup",
-    topic: "topic",
-    default_topic: "defaultTopic",
-    default_topic_queue_nums: "defaultTopicQueueNums",
-    queue_id: "queueId",
-    sys_flag: "sysFlag",
-    born_timestamp: "bornTimestamp",
-    flag: "flag",
-    properties: "properties",
-    reconsume_times: "reconsumeTimes",
-    unit_mode: "unitMode",
-    max_reconsume_times: "maxReconsumeTimes",
-    batch: "batch",
-    broker_name: "bname",
-};
+impl<'a> Field<'a> {
+    fn text(self) -> Result<&'a str, HeaderError> {
+        self.value.ok_or(HeaderError::missing(self.name))
+    }
 
-const SHORT: Names = Names {
-    producer_group: "a",
-    topic: "b",
-    default_topic: "c",
-    default_topic_queue_nums: "d",
-    queue_id: "e",
-    sys_flag: "f",
-    born_timestamp: "g",
-    flag: "h",
-    properties: "i",
-    reconsume_times: "j",
-    unit_mode: "k",
-    max_reconsume_times: "l",
-    batch: "m",
-    broker_name: "n",
-};
+    fn number<T: FromStr>(self) -> Result<T, HeaderError> {
+        parse(self.name, self.text()?)
+    }
+
+    fn optional_number<T: FromStr>(self) -> Result<Option<T>, HeaderError> {
+        self.value.map(|value| parse(self.name, value)).transpose()
+    }
+
+    fn is_true(self) -> bool {
+        self.value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+}
 
 impl<'a> SendMessage<'a> {
     /// Writes the long names, as codes 10 and 324 want.
     pub fn encode_long(&self, out: &mut impl FieldSink) {
-        self.write(&LONG, out);
+        self.write(LONG, out);
     }
 
-    fn read(fields: &Fields<'a>, names: &Names) -> Result<Self, HeaderError> {
+    fn read(names: Names, values: [Option<&'a str>; 14]) -> Result<Self, HeaderError> {
+        let mut values = values.into_iter();
+        let fields = names.map(|name| Field { name, value: values.next().flatten() });
+        let [group, topic, default_topic, default_queues, queue_id, sys_flag, born, flag, ..] = fields;
+        let [.., properties, reconsumed, unit_mode, max_reconsume_times, batch, broker_name] = fields;
         Ok(Self {
-            producer_group: fields.text(names.producer_group)?,
-            topic: fields.text(names.topic)?,
-            default_topic: fields.text_or_empty(names.default_topic),
-            default_topic_queue_nums: fields.number_or(names.default_topic_queue_nums, 0)?,
-            queue_id: fields.number(names.queue_id)?,
-            sys_flag: fields.number(names.sys_flag)?,
-            born_timestamp: fields.number(names.born_timestamp)?,
-            flag: fields.number_or(names.flag, 0)?,
-            properties: fields.text_or_empty(names.properties),
-            reconsume_times: fields.number_or(names.reconsume_times, 0)?,
-            unit_mode: fields.flag(names.unit_mode),
-            max_reconsume_times: fields.optional_number(names.max_reconsume_times)?,
-            batch: fields.flag(names.batch),
-            broker_name: fields.get(names.broker_name),
+            producer_group: group.text()?,
+            topic: topic.text()?,
+            default_topic: default_topic.value.unwrap_or_default(),
+            default_topic_queue_nums: default_queues.optional_number()?.unwrap_or_default(),
+            queue_id: queue_id.number()?,
+            sys_flag: sys_flag.number()?,
+            born_timestamp: born.number()?,
+            flag: flag.optional_number()?.unwrap_or_default(),
+            properties: properties.value.unwrap_or_default(),
+            reconsume_times: reconsumed.optional_number()?.unwrap_or_default(),
+            unit_mode: unit_mode.is_true(),
+            max_reconsume_times: max_reconsume_times.optional_number()?,
+            batch: batch.is_true(),
+            broker_name: broker_name.value,
         })
     }
 
-    fn write(&self, names: &Names, out: &mut impl FieldSink) {
-        out.put(names.producer_group, self.producer_group);
-        out.put(names.topic, self.topic);
-        out.put(names.default_topic, self.default_topic);
-        out.put(names.default_topic_queue_nums, self.default_topic_queue_nums);
-        out.put(names.queue_id, self.queue_id);
-        out.put(names.sys_flag, self.sys_flag);
-        out.put(names.born_timestamp, self.born_timestamp);
-        out.put(names.flag, self.flag);
-        out.put(names.properties, Some(self.properties).filter(|text| !text.is_empty()));
-        out.put(names.reconsume_times, self.reconsume_times);
-        out.put(names.unit_mode, self.unit_mode);
-        out.put(names.max_reconsume_times, self.max_reconsume_times);
-        out.put(names.batch, self.batch);
-        out.put(names.broker_name, self.broker_name);
+    fn write(&self, names: Names, out: &mut impl FieldSink) {
+        let [group, topic, default_topic, default_queues, queue_id, sys_flag, born, flag, ..] = names;
+        let [.., properties, reconsumed, unit_mode, max_reconsume_times, batch, broker_name] = names;
+        out.put(group, self.producer_group);
+        out.put(topic, self.topic);
+        out.put(default_topic, self.default_topic);
+        out.put(default_queues, self.default_topic_queue_nums);
+        out.put(queue_id, self.queue_id);
+        out.put(sys_flag, self.sys_flag);
+        out.put(born, self.born_timestamp);
+        out.put(flag, self.flag);
+        out.put(properties, Some(self.properties).filter(|text| !text.is_empty()));
+        out.put(reconsumed, self.reconsume_times);
+        out.put(unit_mode, self.unit_mode);
+        out.put(max_reconsume_times, self.max_reconsume_times);
+        out.put(batch, self.batch);
+        out.put(broker_name, self.broker_name);
     }
 }
 
@@ -140,11 +145,15 @@ impl<'a> RequestHeader<'a> for SendMessage<'a> {
     const CODE: RequestCode = RequestCode::SEND_MESSAGE_V2;
 
     fn decode(fields: &Fields<'a>) -> Result<Self, HeaderError> {
-        Self::read(fields, if fields.get(LONG.topic).is_some() { &LONG } else { &SHORT })
+        let [_, topic, ..] = LONG;
+        match fields.get(topic) {
+            Some(_) => Self::read(LONG, LONG.map(|name| fields.get(name))),
+            None => Self::read(SHORT, fields.letters()),
+        }
     }
 
     fn encode(&self, out: &mut impl FieldSink) {
-        self.write(&SHORT, out);
+        self.write(SHORT, out);
     }
 }
 

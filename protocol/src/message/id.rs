@@ -11,6 +11,20 @@ use super::bytes::{canonical, host_at, i64_at};
 const MAX_HEX: usize = 56;
 const MILLIS_PER_DAY: i64 = 86_400_000;
 
+/// The two digits of each byte.
+static HEX: [[u8; 2]; 256] = hex_of_bytes();
+
+const fn hex_of_bytes() -> [[u8; 2]; 256] {
+    const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    table
+}
+
 /// Upper-case hex text of up to 28 bytes, kept without allocating.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HexText {
@@ -24,11 +38,11 @@ impl HexText {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
-        let room = self.bytes.iter_mut().skip(usize::from(self.len));
-        let digits = bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)]);
-        self.len += room.zip(digits).map(|(to, from)| *to = from).count() as u8;
+        let (room, _) = self.bytes.get_mut(usize::from(self.len)..).unwrap_or_default().as_chunks_mut::<2>();
+        for (room, &byte) in room.iter_mut().zip(bytes) {
+            *room = HEX.get(usize::from(byte)).copied().unwrap_or_default();
+            self.len += 2;
+        }
     }
 
     /// The text.

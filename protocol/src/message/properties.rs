@@ -215,8 +215,7 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let end = find_byte_up_to(self.rest.as_bytes(), VALUE_END)?;
-            let (name, after) = self.cut(end)?;
+            let (name, after) = self.cut(self.name_end()?)?;
             if after == VALUE_END {
                 continue; // a piece without a value
             }
@@ -230,6 +229,17 @@ impl<'a> Iterator for Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
+    /// The next separator of either kind.
+    #[inline]
+    fn name_end(&self) -> Option<usize> {
+        let bytes = self.rest.as_bytes();
+        let mut end = find_byte_up_to(bytes, VALUE_END)?;
+        while bytes.get(end) == Some(&0) {
+            end += 1 + find_byte_up_to(bytes.get(end + 1..)?, VALUE_END)?;
+        }
+        Some(end)
+    }
+
     /// Takes the text before `end`, and the separator there; the end of the text counts as one.
     fn cut(&mut self, end: usize) -> Option<(&'a str, u8)> {
         let separator = self.rest.as_bytes().get(end).copied().unwrap_or(VALUE_END);
@@ -241,18 +251,31 @@ impl<'a> Pairs<'a> {
 
 /// One value out of a property text without parsing all of it. The last one wins.
 pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    pairs(text).filter(|&(found, _)| found == name).last().map(|(_, value)| value)
+    let [value] = find_each(text, [name]);
+    value
 }
 
 /// Several values in one pass; see [`find`].
 pub fn find_each<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
     let mut values = [None; N];
-    for (found, value) in pairs(text) {
-        if let Some((_, place)) = names.iter().zip(&mut values).find(|(name, _)| **name == found) {
-            *place = Some(value);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = find_byte(rest.as_bytes(), VALUE_END).unwrap_or(rest.len());
+        let piece = rest.as_bytes().get(..end).unwrap_or_default();
+        for (name, place) in names.iter().zip(&mut values) {
+            if begins_with_name(piece, name.as_bytes()) {
+                *place = rest.get(name.len() + 1..end);
+            }
         }
+        rest = rest.get(end + 1..).unwrap_or_default();
     }
     values
+}
+
+/// Whether a property text's piece has that name, which is not empty, and a value.
+#[inline]
+fn begins_with_name(piece: &[u8], name: &[u8]) -> bool {
+    piece.len() > name.len() + 1 && piece.get(name.len()) == Some(&NAME_END) && piece.starts_with(name)
 }
 
 /// Java's `String.hashCode`: over UTF-16 units.
@@ -425,7 +448,11 @@ mod tests {
         assert_eq!(read("a\u{1}b\u{1}c\u{2}"), [("a", "b\u{1}c")]);
         assert_eq!(read("\u{1}b\u{2}a\u{1}\u{2}ab\u{2}\u{2}x\u{1}y"), [("x", "y")]);
         assert_eq!(read("long enough a name\u{1}a value of é属性\u{2}"), [("long enough a name", "a value of é属性")]);
+        assert_eq!(read("\0a\0\0b\0\u{1}v\0\u{2}\0\0"), [("\0a\0\0b\0", "v\0")]);
         assert_eq!(find("a\u{1}b\u{2}a\u{1}c\u{2}", "a"), Some("c"));
+        assert_eq!(find("ab\u{1}b\u{2}a\u{1}c", "a"), Some("c"));
+        assert_eq!(find("a\u{1}\u{2}a\u{2}\u{1}a\u{2}b\u{1}a\u{1}a", "a"), None);
+        assert_eq!(find("a\u{1}b\u{1}c\u{2}a\u{1}\u{2}", "a"), Some("b\u{1}c"));
         assert_eq!(
             Properties::parse("a\u{1}b\u{2}c\u{1}d\u{2}a\u{1}e").iter().collect::<Vec<_>>(),
             [("a", "e"), ("c", "d")]

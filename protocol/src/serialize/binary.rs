@@ -33,7 +33,7 @@ pub(crate) fn scan<'a>(header: &'a [u8], scratch: &'a mut HeaderScratch) -> Resu
         let value_len = i32::from_be_bytes(reader.array("field value length")?);
         let value = reader.text("field value length", value_len, scratch)?;
         if name.len() > 0 {
-            scratch.push("", name, value)?;
+            scratch.push(name, value)?;
         }
     }
     let scratch: &'a HeaderScratch = scratch;

@@ -105,7 +105,7 @@ impl Scanner<'_, '_> {
     }
 
     fn push(&mut self, name: Span, value: Span) -> Step<()> {
-        let pushed = self.scratch.push(self.text, name, value);
+        let pushed = self.scratch.push(name, value);
         pushed.map_err(|error| self.stop(error))
     }
 

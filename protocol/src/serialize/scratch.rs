@@ -6,23 +6,12 @@ use crate::error::DecodeError;
 /// Text capacity above which the memory is given back before the next header.
 const KEEP_TEXT: usize = 64 * 1024;
 
-/// Places by which fields are found. The hash has no collisions within any request on the hot paths.
-const SLOTS: usize = 64;
-
 /// Reusable memory for scanning headers; one for each connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HeaderScratch {
     /// Text that does not stand in the header as such: unescaped strings, and all text of binary headers.
     pub(super) text: String,
     entries: Vec<Entry>,
-    /// For each hash of a name the place of the last entry with it, plus one.
-    slots: [u8; SLOTS],
-}
-
-impl Default for HeaderScratch {
-    fn default() -> Self {
-        Self { text: String::new(), entries: Vec::new(), slots: [0; SLOTS] }
-    }
 }
 
 /// A piece of text: in the header, or in the scratch. One word, so that it travels in a register: start in the low half,
@@ -65,19 +54,14 @@ impl HeaderScratch {
         }
         self.text.clear();
         self.entries.clear();
-        self.slots = [0; SLOTS];
     }
 
-    pub(super) fn push(&mut self, header: &str, name: Span, value: Span) -> Result<(), DecodeError> {
+    #[inline]
+    pub(super) fn push(&mut self, name: Span, value: Span) -> Result<(), DecodeError> {
         if self.entries.len() == MAX_FIELDS {
             return Err(DecodeError::TooManyFields { limit: MAX_FIELDS });
         }
         self.entries.push(Entry { name, value });
-        let count = self.entries.len() as u8;
-        let slot = slot_of(self.bytes(header, name));
-        if let Some(slot) = self.slots.get_mut(slot) {
-            *slot = count;
-        }
         Ok(())
     }
 
@@ -94,24 +78,30 @@ impl HeaderScratch {
         text.as_bytes().get(span.start()..span.start() + span.len()).unwrap_or_default()
     }
 
-    /// The last value of `name`.
+    /// The last value of `name`. There are few fields, so comparing lengths is quicker than any table.
     #[inline]
     pub(crate) fn find<'a>(&'a self, header: &'a str, name: &str) -> Option<&'a str> {
-        let last = usize::from(*self.slots.get(slot_of(name.as_bytes()))?);
-        let entry = self.entries.get(last.checked_sub(1)?)?;
-        if self.bytes(header, entry.name) == name.as_bytes() {
-            return Some(self.resolve(header, entry.value));
-        }
-        self.search(header, name)
-    }
-
-    /// The last value of a name that shares its slot with another.
-    #[cold]
-    fn search<'a>(&'a self, header: &'a str, name: &str) -> Option<&'a str> {
-        let entry = self.entries.iter().rfind(|entry| self.resolve(header, entry.name) == name)?;
+        let is_it =
+            |entry: &&Entry| entry.name.len() == name.len() && self.bytes(header, entry.name) == name.as_bytes();
+        let entry = self.entries.iter().rev().find(is_it)?;
         Some(self.resolve(header, entry.value))
     }
 
+    /// The last values of the fields whose name is one letter, by letter from `a` on.
+    #[inline]
+    pub(crate) fn letters<'a, const N: usize>(&'a self, header: &'a str) -> [Option<&'a str>; N] {
+        let mut values = [None; N];
+        for entry in &self.entries {
+            if let [letter] = self.bytes(header, entry.name)
+                && let Some(place) = values.get_mut(usize::from(letter.wrapping_sub(b'a')))
+            {
+                *place = Some(self.resolve(header, entry.value));
+            }
+        }
+        values
+    }
+
+    #[inline]
     pub(crate) fn at<'a>(&'a self, header: &'a str, at: usize) -> Option<(&'a str, &'a str)> {
         let entry = self.entries.get(at)?;
         Some((self.resolve(header, entry.name), self.resolve(header, entry.value)))
@@ -120,12 +110,4 @@ impl HeaderScratch {
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
-}
-
-/// Slot of a name: of its first letter, last letter and length.
-#[inline]
-fn slot_of(name: &[u8]) -> usize {
-    let first = name.first().copied().unwrap_or_default();
-    let last = name.last().copied().unwrap_or_default();
-    (usize::from(first) + 20 * usize::from(last) + 31 * name.len()) % SLOTS
 }
