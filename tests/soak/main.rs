@@ -18,7 +18,6 @@
 //!
 //! Choices come from the printed seed; the interleaving of the processes does not.
 
-mod broker;
 mod consumers;
 mod ledger;
 mod producers;
@@ -34,14 +33,14 @@ use std::{
 use clap::Parser;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tenonmq_client::Admin;
+use tenonmq_tests::broker_process::BrokerProcess;
+pub(crate) use tenonmq_tests::broker_process::Failure;
 use tokio_util::sync::CancellationToken;
 
-use broker::BrokerProcess;
 use ledger::{Disturbance, Ledger};
 use producers::What;
 
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
-
+const SETTINGS: &str = "mappedFileSizeCommitLog=67108864\n";
 /// How long the end may take: retries, leases, checks and timers that are still open.
 const DRAIN: Duration = Duration::from_secs(90);
 /// What nobody waits for shows up within this time.
@@ -132,7 +131,7 @@ async fn run(cli: Cli) -> Result<bool, Failure> {
         None => std::env::current_exe()?.with_file_name("tenonmq"),
     };
     let folder = tempfile::tempdir()?;
-    let mut broker = BrokerProcess::start(&program, folder.path()).await?;
+    let mut broker = BrokerProcess::start(&program, folder.path(), SETTINGS).await?;
     let scene = Scene {
         name_server: broker.name_server(),
         ledger: Arc::new(Ledger::default()),

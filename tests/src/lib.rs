@@ -1,6 +1,7 @@
 //! Whole-system tests of TenonMQ: the harness, and the scenarios that several test files share.
 
 pub mod bit_flips;
+pub mod broker_process;
 pub mod client_suite;
 pub mod fuzzing;
 pub mod own_broker;

@@ -1,8 +1,8 @@
-//! The broker's process.
+//! The broker as a process of its own, for those who kill it.
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -11,7 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::Failure;
+/// Why a run ends before its verdict.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Longest start or stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,7 +22,6 @@ const SETTINGS: &str = "\
 bindAddress=127.0.0.1
 brokerIP1=127.0.0.1
 brokerName=broker-a
-mappedFileSizeCommitLog=67108864
 messageDelayLevel=1s 2s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s 1s
 transactionTimeOut=1000
 transactionCheckInterval=1000
@@ -29,7 +29,7 @@ transactionCheckMax=100
 ";
 
 /// A broker with its name server, on fixed ports over one directory.
-pub(crate) struct BrokerProcess {
+pub struct BrokerProcess {
     program: PathBuf,
     folder: PathBuf,
     name_server_port: u16,
@@ -37,38 +37,87 @@ pub(crate) struct BrokerProcess {
 }
 
 impl BrokerProcess {
-    pub(crate) async fn start(program: &Path, folder: &Path) -> Result<Self, Failure> {
+    /// Starts it over a new directory below `folder`, with more `settings`, lines of Apache's file format.
+    ///
+    /// # Errors
+    /// It does not say that it is ready; what it logged last.
+    pub async fn start(program: &Path, folder: &Path, settings: &str) -> Result<Self, Failure> {
         let (name_server_port, broker_port) = (free_port()?, free_port()?);
         let store = folder.join("store");
-        let settings = format!("{SETTINGS}listenPort={broker_port}\nstorePathRootDir={}\n", store.display());
+        let settings = format!("{SETTINGS}{settings}listenPort={broker_port}\nstorePathRootDir={}\n", store.display());
         fs::write(folder.join("broker.conf"), settings)?;
         let child = launch(program, folder, name_server_port).await?;
         Ok(Self { program: program.to_owned(), folder: folder.to_owned(), name_server_port, child })
     }
 
-    pub(crate) fn name_server(&self) -> String {
+    /// `host:port` of the name server.
+    pub fn name_server(&self) -> String {
         format!("127.0.0.1:{}", self.name_server_port)
     }
 
-    /// SIGKILL.
-    pub(crate) fn kill(&mut self) -> Result<(), Failure> {
+    /// SIGKILL. One that has ended already is fine.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn kill(&mut self) -> Result<(), Failure> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
     /// Starts it again after a kill.
-    pub(crate) async fn revive(&mut self) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn revive(&mut self) -> Result<(), Failure> {
         self.child = launch(&self.program, &self.folder, self.name_server_port).await?;
         Ok(())
     }
 
-    /// Stops it in order.
-    pub(crate) async fn stop(&mut self) -> Result<(), Failure> {
-        if let Some(status) = self.child.try_wait()? {
-            return Err(format!("the broker has ended by itself with {status}").into());
-        }
+    /// Starts it again after a kill, and kills it when so much time has passed, however far it is.
+    ///
+    /// # Errors
+    /// The system's, or that it ended by itself.
+    pub async fn kill_while_it_starts(&mut self, after: Duration) -> Result<(), Failure> {
+        self.child = spawn(&self.program, &self.folder, self.name_server_port)?;
+        let mut out = self.child.stdout.take().ok_or("the broker has no output")?;
+        let reader = thread::spawn(move || io::copy(&mut out, &mut io::sink()));
+        tokio::time::sleep(after).await;
+        self.is_running()?;
+        self.kill()?;
+        drop(reader.join()); // the pipe is closed
+        Ok(())
+    }
+
+    /// Asks it to stop in order, and does not wait.
+    ///
+    /// # Errors
+    /// It has ended by itself.
+    pub fn ask_to_stop(&mut self) -> Result<(), Failure> {
+        self.is_running()?;
         Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status()?;
+        Ok(())
+    }
+
+    /// That it has not ended by itself.
+    ///
+    /// # Errors
+    /// It has.
+    pub fn is_running(&mut self) -> Result<(), Failure> {
+        match self.child.try_wait()? {
+            Some(status) => {
+                Err(format!("the broker has ended by itself with {status}{}", end_of_log(&self.folder)).into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Stops it in order.
+    ///
+    /// # Errors
+    /// It had ended before, or ends with a failure, or not in time.
+    pub async fn stop(&mut self) -> Result<(), Failure> {
+        self.ask_to_stop()?;
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             match self.child.try_wait()? {
@@ -88,9 +137,9 @@ impl Drop for BrokerProcess {
     }
 }
 
-async fn launch(program: &Path, folder: &Path, name_server_port: u16) -> Result<Child, Failure> {
+fn spawn(program: &Path, folder: &Path, name_server_port: u16) -> Result<Child, Failure> {
     let log = File::options().create(true).append(true).open(folder.join("log"))?;
-    let mut child = Command::new(program)
+    let child = Command::new(program)
         .arg("--config")
         .arg(folder.join("broker.conf"))
         .args(["--namesrv-port", &name_server_port.to_string()])
@@ -100,6 +149,11 @@ async fn launch(program: &Path, folder: &Path, name_server_port: u16) -> Result<
         .stderr(log)
         .spawn()
         .map_err(|error| format!("{}: {error}", program.display()))?;
+    Ok(child)
+}
+
+async fn launch(program: &Path, folder: &Path, name_server_port: u16) -> Result<Child, Failure> {
+    let mut child = spawn(program, folder, name_server_port)?;
     let out = child.stdout.take().ok_or("the broker has no output")?;
     let ready = tokio::task::spawn_blocking(move || says_ready(out)).await?;
     if ready {
@@ -107,9 +161,13 @@ async fn launch(program: &Path, folder: &Path, name_server_port: u16) -> Result<
     }
     child.kill()?;
     child.wait()?;
-    let log = fs::read_to_string(folder.join("log"))?;
+    Err(format!("the broker does not start{}", end_of_log(folder)).into())
+}
+
+fn end_of_log(folder: &Path) -> String {
+    let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
     let end: Vec<&str> = log.lines().rev().take(10).collect();
-    Err(format!("the broker does not start; the end of its log, last line first:\n{}", end.join("\n")).into())
+    format!("; the end of its log, last line first:\n{}", end.join("\n"))
 }
 
 /// Waits for the line that says so. All else that is printed is read and dropped, so that the broker never waits.
