@@ -60,7 +60,9 @@ pub(crate) struct Entry {
     pub(crate) stored: Option<Place>,
     pub(crate) decision: Option<Decision>,
     pub(crate) recall: Recall,
-    /// When an acknowledgement was answered.
+    /// It was asked to be acknowledged.
+    pub(crate) acknowledges: bool,
+    /// When that was answered.
     pub(crate) acknowledged: Option<Instant>,
     /// By the number of tries before.
     pub(crate) backs: BTreeMap<i32, Backs>,
@@ -76,12 +78,15 @@ pub(crate) struct Offset {
 /// Group, topic and queue.
 pub(crate) type OffsetKey = (&'static str, &'static str, i32);
 
+/// The last message of a queue: its offset and its name.
+type Last = (i64, String);
+
 /// Everything of a run.
 pub(crate) struct Ledger {
     entries: Mutex<BTreeMap<String, Entry>>,
     offsets: Mutex<BTreeMap<OffsetKey, Offset>>,
     /// The last message of each queue whose send was answered.
-    last: Mutex<BTreeMap<(&'static str, i32), (i64, String)>>,
+    last: Mutex<BTreeMap<(&'static str, i32), Last>>,
     violations: Mutex<Vec<String>>,
     last_due: Mutex<Instant>,
 }
@@ -105,6 +110,7 @@ impl Ledger {
             stored: None,
             decision: None,
             recall: Recall::Unasked,
+            acknowledges: false,
             acknowledged: None,
             backs: BTreeMap::new(),
         };
@@ -154,6 +160,10 @@ impl Ledger {
         self.with(name, |entry| entry.backs.entry(tries).or_default().answered += 1);
     }
 
+    pub(crate) fn acknowledges(&self, name: &str) {
+        self.with(name, |entry| entry.acknowledges = true);
+    }
+
     pub(crate) fn acknowledged(&self, name: &str) {
         self.with(name, |entry| entry.acknowledged = Some(Instant::now()));
     }
@@ -184,7 +194,7 @@ impl Ledger {
         self.offsets.lock().clone()
     }
 
-    pub(crate) fn last_stored(&self) -> BTreeMap<(&'static str, i32), (i64, String)> {
+    pub(crate) fn last_stored(&self) -> BTreeMap<(&'static str, i32), Last> {
         self.last.lock().clone()
     }
 
@@ -205,7 +215,7 @@ impl Ledger {
     pub(crate) fn open(&self) -> usize {
         let entries = self.entries.lock();
         let is_open = |entry: &&Entry| match entry.kind {
-            Kind::Leased => entry.stored.is_some() && entry.acknowledged.is_none(),
+            Kind::Leased => entry.stored.is_some() && !entry.acknowledges,
             Kind::Paid => entry.stored.is_some() && entry.decision.is_none(),
             _ => false,
         };

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::{Failure, Scene, Task, ledger::name_in, names};
 
 /// How long a lease lasts; what is received is settled at once.
-const LEASE: Duration = Duration::from_secs(4);
+const LEASE: Duration = Duration::from_secs(3);
 const AWAY: Duration = Duration::from_millis(20);
 
 pub(crate) fn start(scene: &Scene) -> Vec<Task> {
@@ -55,6 +55,7 @@ async fn settle(
         scene.ledger.leased(&name(message), asked);
     }
     if choices.random_bool(0.3) {
+        messages.iter().for_each(|message| scene.ledger.acknowledges(&name(message)));
         if consumer.ack_batch(&messages).await.is_ok() {
             messages.iter().for_each(|message| scene.ledger.acknowledged(&name(message)));
         }
@@ -65,7 +66,10 @@ async fn settle(
             if choices.random_bool(0.5) {
                 drop(consumer.change_invisible(&mut message, Duration::from_millis(500)).await); // or it comes later
             }
-        } else if consumer.ack(&message).await.is_ok() {
+            continue;
+        }
+        scene.ledger.acknowledges(&name(&message));
+        if consumer.ack(&message).await.is_ok() {
             scene.ledger.acknowledged(&name(&message));
         }
     }

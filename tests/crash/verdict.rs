@@ -91,8 +91,9 @@ impl Verdict {
             Kind::Timed(due) => self.judge_timer(name, entry, due, &first),
             Kind::Paid => self.judge_paid(name, entry, &first),
         }
-        if entry.kind == Kind::Leased && !first.is_empty() && entry.acknowledged.is_none() {
-            self.missing.push(format!("{name}: it is there, and nobody could acknowledge it"));
+        if entry.kind == Kind::Leased && !first.is_empty() && !entry.acknowledges {
+            self.missing
+                .push(format!("{name}: it is there, and no lease on it was given, or none that was kept: {entry:?}"));
         }
         if entry.kind == Kind::Hard {
             self.judge_retries(name, entry, copies);
@@ -133,7 +134,7 @@ impl Verdict {
         match (entry.decision, copies.is_empty()) {
             (Some(Decision::Commit), false) => self.count("transactions committed, and visible"),
             (Some(Decision::Commit), true) => {
-                self.missing.push(format!("{name}: committed, and not visible: {entry:?}"))
+                self.missing.push(format!("{name}: committed, and not visible: {entry:?}"));
             }
             (_, false) => self.wrong.push(format!("{name}: never committed, and visible: {entry:?} {copies:?}")),
             (Some(Decision::Rollback), true) => self.count("transactions rolled back"),
