@@ -41,6 +41,15 @@ final class Cluster {
         return info().getBrokerAddrTable().keySet().iterator().next();
     }
 
+    /** The broker's name once one is there. */
+    static String brokerNameOrNull() {
+        try {
+            return brokerName();
+        } catch (Exception e) {
+            return null;
+        }
+    }
+
     static String brokerAddress() throws Exception {
         return info().getBrokerAddrTable().get(brokerName()).getBrokerAddrs().get(0L);
     }

@@ -9,7 +9,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 
 /** The broker under test with its embedded name server, on fixed ports, so that it comes back where it was. */
-final class BrokerProcess {
+public final class BrokerProcess {
     private final Path binary;
     private final Path folder;
     private final int port;
@@ -20,6 +20,12 @@ final class BrokerProcess {
     private int starts;
 
     BrokerProcess(Path folder) throws IOException {
+        // Asked soon, and as often as it takes: whoever was asked may be dead by then.
+        this(folder, "transactionTimeOut=1000", "transactionCheckInterval=1000", "transactionCheckMax=1000");
+    }
+
+    /** With more settings than every suite's, in Apache's keys. */
+    public BrokerProcess(Path folder, String... more) throws IOException {
         this.folder = Files.createDirectories(folder);
         binary = Path.of(System.getenv("CRASH_BINARY"));
         port = Integer.parseInt(System.getenv("CRASH_PORT"));
@@ -27,9 +33,7 @@ final class BrokerProcess {
         configuration = folder.resolve("broker.conf");
         settings = Files.readString(Path.of(System.getenv("CRASH_SETTINGS"))) + String.join("\n",
             "listenPort=" + port, "bindAddress=127.0.0.1", "brokerIP1=127.0.0.1", "brokerName=broker-a",
-            "storePathRootDir=" + folder.resolve("store"),
-            // Asked soon, and as often as it takes: whoever was asked may be dead by then.
-            "transactionTimeOut=1000", "transactionCheckInterval=1000", "transactionCheckMax=1000", "");
+            "storePathRootDir=" + folder.resolve("store"), String.join("\n", more), "");
     }
 
     String namesrv() {
@@ -37,7 +41,7 @@ final class BrokerProcess {
     }
 
     /** Starts and waits until it serves. With {@code synchronous} flushing replies wait for the disk. */
-    void start(boolean synchronous) throws Exception {
+    public void start(boolean synchronous) throws Exception {
         Files.writeString(configuration, settings + "flushDiskType=" + (synchronous ? "SYNC_FLUSH" : "ASYNC_FLUSH") + "\n");
         Path out = folder.resolve("out-" + ++starts);
         process = new ProcessBuilder(binary.toString(), "--config", configuration.toString(), "--namesrv-port",
@@ -63,7 +67,7 @@ final class BrokerProcess {
     }
 
     /** {@code kill -9}. */
-    void kill() throws Exception {
+    public void kill() throws Exception {
         if (process != null) {
             process.destroyForcibly().waitFor();
         }
