@@ -82,6 +82,15 @@ impl Lease {
         self.pending.count_ones()
     }
 
+    /// The messages at and above an offset leave.
+    pub fn end_from(&mut self, start: i64, from: i64) {
+        for index in 0..u32::from(self.count) {
+            if self.offset(start, index) >= from {
+                self.pending &= !1u32.checked_shl(index).unwrap_or(0);
+            }
+        }
+    }
+
     fn lowest(&self, start: i64) -> Option<i64> {
         (self.pending != 0).then(|| self.offset(start, self.pending.trailing_zeros()))
     }

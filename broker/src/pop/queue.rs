@@ -34,7 +34,8 @@ pub(super) fn open(
     }
     let stored = core.offsets.get(&of.group, &of.topic, queue_id);
     let next = stored.unwrap_or_else(|| first_offset(core, queue, init_mode));
-    let state = QueueState { leases: Leases::starting_at(next), stored: next, ..QueueState::default() };
+    let leases = Leases::starting_at(next);
+    let state = QueueState { leases, stored: next, read_from: Some(next), ..QueueState::default() };
     let tell = |queue: &PopQueue| core.pops.log.append(queue.id, &core.pops.told(queue, 0, &queue.state.lock()));
     let Some(added) = core.pops.table.add(of, queue_id, None, state, tell)? else { return Ok(None) };
     if stored.is_none() {

@@ -128,7 +128,7 @@ fn take_record(core: &Core, record: &RecordView<'_>) -> Result<(), FileError> {
 /// A check point of a topic or group that is gone concerns nobody, as with Apache.
 fn open(core: &Core, point: &PopCheckPoint) -> Result<(), FileError> {
     let now = core.clock.now_ms();
-    let Some(lease) = lease_of(point) else {
+    let Some(mut lease) = lease_of(point) else {
         tracing::warn!(?point, "a check point that names no messages is passed over");
         return Ok(());
     };
@@ -142,6 +142,11 @@ fn open(core: &Core, point: &PopCheckPoint) -> Result<(), FileError> {
     let Some(queue) = queue::open(core, &of, &stored, FROM_MIN)? else { return Ok(()) };
     let mut state = queue.state.lock();
     core.pops.follow_offset(core, &queue, &mut state)?;
+    // Where a kill took the group's offset back, what was leased is popped here once more: then it need not come again.
+    lease.end_from(point.start_offset, state.read_from.unwrap_or(i64::MAX));
+    if lease.pending == 0 {
+        return Ok(());
+    }
     state.inherited_before = state.inherited_before.max(now); // Apache may have given some back already
     let key = LeaseKey { start: point.start_offset, pop_time: point.pop_time };
     let next = state.leases.next();

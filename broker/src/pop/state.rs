@@ -135,7 +135,8 @@ impl Pops {
         let stored = stored.unwrap_or(-1);
         self.open.fetch_add(leases.len() as i64, Ordering::Relaxed);
         let Some(of) = self.table.topic(&group, &topic) else { return };
-        let state = QueueState { leases, order, stored, inherited_before: now, ..QueueState::default() };
+        let read_from = order.is_none().then(|| leases.next());
+        let state = QueueState { leases, order, stored, inherited_before: now, read_from, ..QueueState::default() };
         let added = self.table.add(&of, queue_id, Some(id), state, |_| Ok::<(), FileError>(()));
         if let Ok(Some(queue)) = added {
             self.arm(&queue, &mut queue.state.lock(), now);
@@ -162,6 +163,9 @@ impl Pops {
     /// Writes that something happened, and then makes it true.
     pub(super) fn change(&self, queue: &PopQueue, state: &mut QueueState, change: Change) -> Result<(), FileError> {
         self.log.change(queue.id, &change)?;
+        if let Change::Reset { next } = change {
+            state.read_from = state.read_from.map(|from| from.max(next)); // what lies between may not be read
+        }
         let before = state.leases.len() as i64;
         state.leases.apply(change);
         self.open.fetch_add(state.leases.len() as i64 - before, Ordering::Relaxed);

@@ -55,6 +55,8 @@ pub struct QueueState {
     pub is_gone: bool,
     /// Leases that began before are of an earlier run, which may have returned some without noting it.
     pub inherited_before: i64,
+    /// From this offset on every message is, or will be, popped in this run: nobody else's lease of one counts.
+    pub read_from: Option<i64>,
 }
 
 type Topics = FxHashMap<Box<str>, Arc<PopTopic>>;

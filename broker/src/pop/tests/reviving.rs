@@ -51,6 +51,22 @@ async fn a_check_point_of_apache_is_a_lease_here_and_its_acknowledgements_end_it
 }
 
 #[tokio::test]
+async fn what_is_popped_here_because_the_offset_fell_back_does_not_come_again_from_its_check_point() {
+    let broker = taken_over(&["a", "b", "c"], 3);
+    broker.core.offsets.set(GROUP, TOPIC, 0, 1); // the last that Apache saved before it was killed
+    let again = broker.pop().await;
+    assert_eq!(bodies(&again), ["b", "c"]);
+    for message in &again {
+        broker.ack(message).await;
+    }
+    revive::step(&broker.core);
+    broker.pass(INVISIBLE);
+    assert_eq!(bodies(&broker.pop().await), ["a"]);
+    broker.pass(INVISIBLE * 10);
+    assert_eq!(broker.offset(0), Some(3));
+}
+
+#[tokio::test]
 async fn what_is_late_is_given_back_when_its_acknowledgements_had_time_to_come() {
     let broker = taken_over(&["a", "b"], 2);
     let popped = broker.core.clock.now_ms();

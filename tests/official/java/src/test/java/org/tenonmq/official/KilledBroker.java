@@ -101,7 +101,10 @@ final class KilledBroker {
 
     private void run(long seconds, List<String> command) throws Exception {
         Path out = folder.resolve("started");
-        Process process = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(out.toFile()).start();
+        ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(out.toFile());
+        builder.environment().put("APACHE_JAVA_OPTS", "-XX:TieredStopAtLevel=1"); // most of its time is its start
+        builder.environment().put("APACHE_BROKER_HEAP", "256m");
+        Process process = builder.start();
         if (!process.waitFor(seconds, TimeUnit.SECONDS) || process.exitValue() != 0) {
             process.destroyForcibly();
             throw new AssertionError(command + ": " + Files.readString(out));
