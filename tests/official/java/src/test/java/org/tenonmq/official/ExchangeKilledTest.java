@@ -79,7 +79,7 @@ class ExchangeKilledTest {
             broker = KilledBroker.start(from, place.resolve("written"));
             load = new KilledLoad(ledger, random);
             load.start();
-            Await.until(() -> "load, so far " + ledger.kinds(), load::underWay);
+            Await.within(SETTLE_LIMIT_MS, () -> "load, so far " + ledger.kinds(), load::underWay);
             Thread.sleep(moment);
             broker.kill();
             long killedAt = System.currentTimeMillis();
