@@ -8,8 +8,8 @@ use crate::{
     table::{digits, micros, thousands},
 };
 
-const WIDTH: f64 = 980.0;
-const LEFT: f64 = 330.0;
+const WIDTH: f64 = 1060.0;
+const LEFT: f64 = 400.0;
 const RIGHT: f64 = 200.0;
 const BAR: f64 = 15.0;
 const SERIES: [(System, &str); 5] = [
@@ -64,7 +64,7 @@ fn draw(summary: &Summary, row: &Row, svg: &mut Svg, top: f64) -> f64 {
         Measure::P999 => "latency",
         Measure::Ready => "time",
     };
-    svg.text(LEFT - 10.0, top + 12.0, "", Anchor::End, row.title);
+    svg.text(LEFT - 10.0, top + 12.0, "", Anchor::End, row.title.replace('`', ""));
     svg.text(LEFT - 10.0, top + 27.0, "small", Anchor::End, unit);
     let mut y = top;
     for (system, class, figure) in &figures {
