@@ -49,7 +49,7 @@ impl Next {
 
 /// What the scheduler remembers of a level from one turn to the next.
 #[derive(Default)]
-struct Turn {
+pub(super) struct Turn {
     /// Nothing is tried before this time: a delivery failed.
     not_before: i64,
     pause_ms: i64,
@@ -125,8 +125,8 @@ impl Turn {
     }
 
     /// When the message at `at` is due. No message waits longer than its level says, counted from now, whatever the clock
-    /// was when it was stored.
-    fn due(&mut self, core: &Core, level: &Level, at: i64, entry: &Entry, now_ms: i64) -> i64 {
+    /// was when it was stored. `now_ms` is when the turn began: the message may have been stored since.
+    pub(super) fn due(&mut self, core: &Core, level: &Level, at: i64, entry: &Entry, now_ms: i64) -> i64 {
         let stored =
             || core.store.peek(entry, |record| record.store_timestamp()).unwrap_or(0).saturating_add(level.delay_ms);
         let due_ms = core.store.tags_code(&level.queue, entry).unwrap_or_else(stored);
@@ -135,7 +135,10 @@ impl Turn {
         {
             return due_ms;
         }
-        let latest = now_ms.saturating_add(level.delay_ms);
+        if due_ms <= now_ms.saturating_add(level.delay_ms) {
+            return due_ms;
+        }
+        let latest = core.clock.now_ms().saturating_add(level.delay_ms);
         if due_ms <= latest {
             return due_ms;
         }

@@ -11,7 +11,11 @@ use tenonmq_protocol::{
 };
 use tokio::sync::watch;
 
-use super::{delivery::Delayed, scheduler::Next, *};
+use super::{
+    delivery::Delayed,
+    scheduler::{Next, Turn},
+    *,
+};
 use crate::{
     core::names::{HALF_TOPIC, SCHEDULE_TOPIC},
     filter::Filter,
@@ -155,6 +159,17 @@ async fn no_message_waits_longer_than_its_level_though_it_was_stored_under_a_clo
     assert_eq!(scheduler.step(), Next::At(START_MS + 1_000));
     broker.advance(SECOND);
     assert_eq!((scheduler.step(), delivered(&broker)), (Next::Idle, 1));
+}
+
+#[tokio::test]
+async fn a_message_that_is_stored_while_a_turn_goes_on_keeps_its_time() {
+    let (broker, peer) = broker();
+    let began = broker.core.clock.now_ms();
+    broker.advance(SECOND); // the turn has lost the processor
+    delayed(&broker, &peer, 2).await;
+    let level = &broker.core.delays.levels[1];
+    let entry = level.queue.entry(0).unwrap();
+    assert_eq!(Turn::default().due(&broker.core, level, 0, &entry, began), began + 1_000 + 5_000);
 }
 
 #[tokio::test]
