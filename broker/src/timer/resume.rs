@@ -3,9 +3,11 @@
 //! | journal counts | `timercheck` is ours | then |
 //! | --- | --- | --- |
 //! | yes | yes, or there is none | the journal's mark; deliveries behind it are looked for in the log |
-//! | yes | no | Apache was here since: what its `timercheck` says, from the journal's floor on |
+//! | yes | no | Apache was here since: what its `timercheck` says, from the journal's floor on \* |
 //! | no | yes, or there is none | deliveries are looked for in the log, from the first timer message on |
-//! | no | no | what Apache's `timercheck` says, from the start of the queue |
+//! | no | no | what Apache's `timercheck` says, from the start of the queue \* |
+//!
+//! \* Apache saves its check every second or so: after a kill, what it delivered since is looked for in the log.
 //!
 //! Apache's wheel and log are not read: they follow from the queue. A message that Apache put back into the queue
 //! (`TIMER_ROLL_TIMES`) is told from the copy that it replaces by what both have in common.
@@ -69,6 +71,9 @@ impl Resume {
             (_, Some(found)) => {
                 let check = found.check;
                 resume.mark = Mark { through: Key::all_until(check.read_ms), frontier: check.queue_offset };
+                if !store.recovery().clean {
+                    resume.look_for_deliveries(store, file_of(store, check.read_ms));
+                }
             }
             (_, None) => {} // does not happen: both cases are above
         }
@@ -113,6 +118,25 @@ impl Resume {
             }
         }
         at
+    }
+}
+
+/// Begin of the newest log file whose first record was stored before `ms`, or of the oldest file.
+fn file_of(store: &Store, ms: i64) -> u64 {
+    let (len, end) = (store.config().segment_size, store.watermarks().appended);
+    let mut begin = end - end % len;
+    let mut found = begin;
+    loop {
+        let record = store.read(begin);
+        let stored = record.and_then(|record| Some(RecordView::parse(&record).ok()?.store_timestamp()));
+        if stored.is_none() && begin < end {
+            return found; // removed, and with it what came before
+        }
+        found = begin;
+        if begin == 0 || stored.is_some_and(|stored| stored < ms) {
+            return found;
+        }
+        begin -= len;
     }
 }
 

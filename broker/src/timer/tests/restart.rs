@@ -46,6 +46,31 @@ async fn a_delivery_that_the_journal_did_not_learn_of_is_found_in_the_log() {
 }
 
 #[tokio::test]
+async fn what_apache_delivered_between_its_last_check_and_its_kill_does_not_come_again() {
+    let (broker, peer) = broker();
+    for key in ["FD01", "FD02", "FD03"] {
+        timed(&broker, &peer, key, 1_000).await;
+    }
+    timed(&broker, &peer, "FD04", 9_000).await;
+    step(&broker);
+    broker.advance(SECOND);
+    step(&broker);
+    assert_eq!(delivered(&broker), 3);
+    let (ours, check) = (journal(&broker), broker.folder().join("config").join("timercheck"));
+    let words = [START_MS, 0, 4, 4, 0, START_MS, 1]; // all four are on the wheel, and none was delivered
+    let bytes: Vec<u8> = words.iter().flat_map(|word: &i64| word.to_be_bytes()).collect();
+    let broker = broker.crashed_after(|| {
+        fs::remove_file(ours).unwrap();
+        fs::write(check, bytes).unwrap();
+    });
+    step(&broker);
+    assert_eq!(delivered(&broker), 3, "none came twice");
+    broker.advance(10 * SECOND);
+    step(&broker);
+    assert_eq!(keys(&broker), ["FD01", "FD02", "FD03", "FD04"]);
+}
+
+#[tokio::test]
 async fn two_equal_messages_are_two_even_after_a_crash_between_them() {
     let (broker, peer) = broker();
     for _ in 0..2 {

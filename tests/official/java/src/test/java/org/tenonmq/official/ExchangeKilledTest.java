@@ -35,6 +35,7 @@ import org.tenonmq.official.KilledReader.Read;
 class ExchangeKilledTest {
     private static final long SETTLE_LIMIT_MS = 120_000;
     private static final long LOOK_MS = 500;
+    private static final long LAG_MS = 400;
     /** Longer than from one check to the next. */
     private static final long QUIET_MS = 2_500;
     /** Apache's timer works in whole seconds, rounded down. */
@@ -81,6 +82,8 @@ class ExchangeKilledTest {
             load.start();
             Await.within(SETTLE_LIMIT_MS, () -> "load, so far " + ledger.kinds(), load::underWay);
             Thread.sleep(moment);
+            load.lag();
+            Thread.sleep(LAG_MS);
             broker.kill();
             long killedAt = System.currentTimeMillis();
             load.stop();

@@ -57,6 +57,7 @@ final class KilledLoad extends Clients {
     private final List<Thread> threads = new ArrayList<>();
     private volatile boolean stopped;
     private volatile boolean second;
+    private DefaultMQPushConsumer pushed;
 
     KilledLoad(KilledLedger ledger, Random random) {
         this.ledger = ledger;
@@ -103,6 +104,11 @@ final class KilledLoad extends Clients {
         Map<String, Integer> kinds = ledger.kinds();
         return TOPICS.stream().allMatch(topic -> kinds.getOrDefault(topic, 0) >= 20) && ledger.popAcknowledged.size() >= 10
             && ledger.leases.size() >= 5 && ledger.consumed.size() >= 50 && !ledger.checks.isEmpty();
+    }
+
+    /** Has the push group fall behind what is sent, so that an offset too far on would lose something. */
+    void lag() {
+        pushed.suspend();
     }
 
     void stop() throws Exception {
@@ -257,10 +263,10 @@ final class KilledLoad extends Clients {
     }
 
     private void push() throws Exception {
-        DefaultMQPushConsumer consumer = consumer(PUSH);
-        consumer.subscribe("plain", "*");
-        consumer.setMaxReconsumeTimes(DELIVERIES - 1);
-        started(consumer, (MessageListenerConcurrently) (messages, context) -> {
+        pushed = consumer(PUSH);
+        pushed.subscribe("plain", "*");
+        pushed.setMaxReconsumeTimes(DELIVERIES - 1);
+        started(pushed, (MessageListenerConcurrently) (messages, context) -> {
             String key = messages.get(0).getKeys();
             boolean fails = hopeless(key) || KilledLedger.number(key) % 10 == 3 && messages.get(0).getReconsumeTimes() == 0;
             if (fails) {
