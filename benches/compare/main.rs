@@ -6,6 +6,7 @@
 //! compare growth  --output FILE [--states pending,timers] [--rounds 5]               cost beside growing states
 //! compare table   FILE                   the tables for README, from what was measured before
 //! compare plot    FILE --folder DIR      the same as SVG
+//! compare ratio   [--record]             fails if a hot path has become dear (see [`ratio`])
 //! ```
 //!
 //! Every measurement is a line of JSON in the output, failures too, written as soon as it is known. A row that is measured
@@ -18,6 +19,7 @@ mod growth;
 mod growth_plot;
 mod memory;
 mod process;
+mod ratio;
 mod record;
 mod row;
 mod row_plot;
@@ -73,6 +75,8 @@ enum Mode {
         #[arg(long, value_delimiter = ',', default_values_t = [10, 100])]
         percent: Vec<u64>,
     },
+    /// Fail if a hot path costs much more of what the null server costs than it did when that was recorded.
+    Ratio(ratio::Plan),
     /// Print the tables again.
     Table {
         /// What `rows` and `growth` wrote.
@@ -134,6 +138,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().mode {
         Mode::Rows { run, rows, jvm_warm_up, memory_as_found } => rows_mode(&run, &rows, jvm_warm_up, memory_as_found),
         Mode::Growth { run, states, percent } => growth_mode(&run, &states, &percent),
+        Mode::Ratio(plan) => ratio::run(&plan),
         Mode::Table { results } => Summary::read(&results).map(|summary| print!("{}", table::render(&summary))),
         Mode::Plot { results, folder } => Summary::read(&results).and_then(|summary| plot(&summary, &folder)),
     };

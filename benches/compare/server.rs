@@ -32,6 +32,14 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
+    /// What needs nothing but our own programs.
+    pub(crate) fn beside_this_program(work: &Path) -> Result<Self, Box<dyn Error>> {
+        let own = std::env::current_exe()?;
+        let none = PathBuf::new;
+        let binaries = own.parent().map(PathBuf::from).unwrap_or_default();
+        Ok(Self { binaries, apache: none(), nats: none(), java: none(), work: work.to_owned() })
+    }
+
     pub(crate) fn load(&self) -> Command {
         Command::new(self.binaries.join("load"))
     }
@@ -123,6 +131,16 @@ impl Server {
         server.pid =
             process::detached(&server.folder.join("broker.pid"), &server.folder).ok_or("Apache has no process")?;
         Ok(server)
+    }
+
+    /// CPU time of all threads so far; one that ends takes its time with it.
+    pub(crate) fn cpu_nanos(&self) -> Result<u64, Box<dyn Error>> {
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            nanos += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        if nanos > 0 { Ok(nanos) } else { Err("this kernel does not say what threads used (schedstat)".into()) }
     }
 
     /// Until something listens.
