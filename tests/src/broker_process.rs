@@ -50,6 +50,11 @@ impl BrokerProcess {
         Ok(Self { program: program.to_owned(), folder: folder.to_owned(), name_server_port, child })
     }
 
+    /// What every such broker is set to, beside its ports and its directory.
+    pub fn settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+        SETTINGS.lines().filter_map(|line| line.split_once('='))
+    }
+
     /// `host:port` of the name server.
     pub fn name_server(&self) -> String {
         format!("127.0.0.1:{}", self.name_server_port)

@@ -3,7 +3,9 @@
 pub mod bit_flips;
 pub mod broker_process;
 pub mod client_suite;
+pub mod crash;
 pub mod fuzzing;
 pub mod own_broker;
+pub mod power_cut;
 pub mod simulation;
 pub mod tiny_store;

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use tenonmq_protocol::body::TopicConfigTable;
-use tenonmq_storage::{ConfigFile, Environment, FileError, OpenError, Store, StoreConfig, fs::RealFs};
+use tenonmq_storage::{
+    ConfigFile, Environment, FileError, OpenError, Store, StoreConfig,
+    fs::{FileSystem, RealFs},
+};
 
 use super::{
     Core, LoadError,
@@ -83,8 +86,22 @@ impl Core {
         clock: Clock,
         identity: Identity,
     ) -> Result<Self, CoreError> {
+        Self::open_on(Arc::new(RealFs), config, store, clock, identity)
+    }
+
+    /// As [`open`](Self::open), on another file system: for tests that break it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(
+        fs: Arc<dyn FileSystem>,
+        config: Arc<LiveConfig>,
+        store: StoreConfig,
+        clock: Clock,
+        identity: Identity,
+    ) -> Result<Self, CoreError> {
         let settings = config.load();
-        let env = Environment { fs: Arc::new(RealFs), clock: Arc::new(clock.clone()) };
+        let env = Environment { fs, clock: Arc::new(clock.clone()) };
         let batch_topics = batch_topics(&ConfigFile::new(env.fs.clone(), &store.root, TOPICS))?;
         let store = Store::open(StoreConfig { batch_topics, ..store }, env)?;
         let now_ms = clock.now_ms();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tenonmq_protocol::body::{TopicConfig, TopicConfigTable};
-use tenonmq_storage::FileError;
+use tenonmq_storage::{FileError, fs::FileSystem};
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -55,6 +55,7 @@ impl BrokerRole {
     pub(super) async fn start(
         main: TcpListener,
         fast: TcpListener,
+        fs: Arc<dyn FileSystem>,
         config: &Arc<LiveConfig>,
         clock: &Clock,
         embedded: Option<Arc<NameServer>>,
@@ -63,7 +64,7 @@ impl BrokerRole {
         let port = main.local_addr().map_or(settings.identity.port, |address| address.port());
         let advertised = advertise(&settings, port);
         let identity = Identity::new(who(&settings, &advertised));
-        let core = open(config, clock, identity).await?;
+        let core = open(fs, config, clock, identity).await?;
 
         let mut serving = Part::new();
         let on_main = Server::new(Arc::new(BrokerDispatch::new(core.clone())), limits(&settings));
@@ -139,12 +140,17 @@ fn close(core: &Core) -> Result<(), FileError> {
     core.store.shutdown()
 }
 
-async fn open(config: &Arc<LiveConfig>, clock: &Clock, identity: Identity) -> Result<Arc<Core>, StartError> {
+async fn open(
+    fs: Arc<dyn FileSystem>,
+    config: &Arc<LiveConfig>,
+    clock: &Clock,
+    identity: Identity,
+) -> Result<Arc<Core>, StartError> {
     let (config, clock) = (config.clone(), clock.clone());
     let path = config.load().data_directory.clone();
     let opened = spawn_blocking(move || {
         let store = config.load().store.clone();
-        Core::open(config, store, clock, identity)
+        Core::open_on(fs, config, store, clock, identity)
     });
     match opened.await {
         Ok(Ok(core)) => Ok(Arc::new(core)),

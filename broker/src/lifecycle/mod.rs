@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tenonmq_storage::fs::{FileSystem, RealFs};
 use tokio::net::TcpListener;
 
 use self::broker::BrokerRole;
@@ -134,6 +135,14 @@ impl Running {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(config: Arc<LiveConfig>, clock: Clock) -> Result<Self, StartError> {
+        Self::start_on(Arc::new(RealFs), config, clock).await
+    }
+
+    /// As [`start`](Self::start), with the broker's data on another file system: for tests that break it.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_on(fs: Arc<dyn FileSystem>, config: Arc<LiveConfig>, clock: Clock) -> Result<Self, StartError> {
         let listeners = Listeners::take(&config.load())?;
         let mut addresses = listeners.addresses();
         let web = Web::start(&config.load(), &mut addresses).await;
@@ -143,7 +152,7 @@ impl Running {
         }
         if let (Some(main), Some(fast)) = (listeners.broker, listeners.fast) {
             let embedded = running.name_server().cloned();
-            match BrokerRole::start(main, fast, &config, &clock, embedded).await {
+            match BrokerRole::start(main, fast, fs, &config, &clock, embedded).await {
                 Ok(broker) => {
                     running.web.broker_serves(broker.core());
                     running.broker = Some(broker);

@@ -21,7 +21,7 @@ use super::dice::Dice;
 
 /// What is written as a whole, or not at all.
 const SECTOR: usize = 512;
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 #[derive(Default)]
 struct State {
@@ -103,7 +103,8 @@ impl SimDisk {
     }
 }
 
-fn after_power_loss(now: &[u8], kept: Option<&Vec<u8>>, dice: &mut Dice) -> Vec<u8> {
+/// What is left of a file: each sector that was written since the last sync, or what was there before.
+pub(crate) fn after_power_loss(now: &[u8], kept: Option<&Vec<u8>>, dice: &mut Dice) -> Vec<u8> {
     let mut after = kept.cloned().unwrap_or_default();
     after.resize(now.len(), 0);
     let share = [0, 30, 70, 100][dice.below(4)];
@@ -115,7 +116,7 @@ fn after_power_loss(now: &[u8], kept: Option<&Vec<u8>>, dice: &mut Dice) -> Vec<
     after
 }
 
-pub(super) fn each_file(folder: &Path, work: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn each_file(folder: &Path, work: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     for entry in RealFs.list(folder)? {
         let path = folder.join(&entry.name);
         if entry.is_dir { each_file(&path, work)? } else { work(&path)? }

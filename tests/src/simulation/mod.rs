@@ -15,8 +15,8 @@
 
 mod broker;
 mod crash;
-mod dice;
-mod disk;
+pub(crate) mod dice;
+pub(crate) mod disk;
 mod judge;
 mod ledger;
 mod moves;

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use tenonmq_client::{Error, MessageQueue, PullConsumer};
 use tokio::time::Instant;
 
-use crate::{
+use super::{
     Failure, Scene,
     ledger::name_in,
     names,
     verdict::{Found, Verdict},
+    victim::Saved,
 };
 
 /// A broker that is ready answers within this time.
@@ -18,13 +19,13 @@ const TOPICS: [&str; 7] =
     [names::PLAIN, names::TIMED, names::PAID, names::LEASED, names::HARD, names::RETRY, names::DEAD];
 
 /// Reads by offsets of its own, and commits nothing.
-pub(crate) struct Auditor {
+pub(super) struct Auditor {
     by_group: BTreeMap<&'static str, PullConsumer>,
     all: PullConsumer,
 }
 
 impl Auditor {
-    pub(crate) async fn connect(scene: &Scene) -> Result<Self, Failure> {
+    pub(super) async fn connect(scene: &Scene) -> Result<Self, Failure> {
         let mut by_group = BTreeMap::new();
         for group in [names::READERS, names::WORKERS] {
             by_group.insert(group, PullConsumer::builder(scene.client.clone()).group(group).connect().await?);
@@ -34,11 +35,11 @@ impl Auditor {
     }
 
     /// What is cheap: committed offsets, and the last answered message of each queue.
-    pub(crate) async fn after_start(&mut self, scene: &Scene) -> Result<(), Failure> {
+    pub(super) async fn after_start(&mut self, scene: &Scene, saved: Option<&Saved>) -> Result<(), Failure> {
         let end = Instant::now() + PATIENCE;
         loop {
             let looked = async {
-                self.offsets_stand(scene).await?;
+                self.offsets_stand(scene, saved).await?;
                 self.last_ones_are_there(scene).await
             };
             match looked.await {
@@ -51,15 +52,20 @@ impl Auditor {
         }
     }
 
-    async fn offsets_stand(&self, scene: &Scene) -> Result<(), Error> {
+    /// `saved` are those that a power cut had to leave.
+    async fn offsets_stand(&self, scene: &Scene, saved: Option<&Saved>) -> Result<(), Error> {
         for ((group, topic, queue), before) in scene.ledger.offsets() {
             let Some(consumer) = self.by_group.get(group) else { continue };
             let found = consumer.committed(&MessageQueue::new(topic, "broker-a", queue)).await?.unwrap_or(0);
             let asked = scene.ledger.offsets().get(&(group, topic, queue)).map_or(0, |now| now.asked);
-            if found < before.answered.unwrap_or(0) || found > asked {
-                scene
-                    .ledger
-                    .violation(format!("offset of {group} in {topic} {queue}: {before:?}, and {found} is there"));
+            let least = match saved {
+                Some(saved) => saved.of(group, topic, queue),
+                None => before.answered.unwrap_or(0),
+            };
+            if found < least || found > asked {
+                scene.ledger.violation(format!(
+                    "offset of {group} in {topic} {queue}: {before:?}, at least {least}, and {found} is there"
+                ));
             }
         }
         Ok(())
@@ -80,7 +86,7 @@ impl Auditor {
     }
 
     /// Reads every queue from its beginning.
-    pub(crate) async fn read_all(&mut self, scene: &Scene) -> Result<Verdict, Failure> {
+    pub(super) async fn read_all(&mut self, scene: &Scene) -> Result<Verdict, Failure> {
         let mut found = Vec::new();
         let mut gaps = Vec::new();
         for topic in TOPICS {

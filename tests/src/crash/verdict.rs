@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
+use super::{
     ledger::{Backs, Decision, Entry, Kind, Ledger, MAX_RETRIES, Place, Recall},
     names,
     readers::fails,
@@ -13,28 +13,30 @@ const SHOWN: usize = 20;
 
 /// A message that was read.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
-    pub(crate) topic: &'static str,
-    pub(crate) place: Place,
-    pub(crate) name: String,
-    pub(crate) body_len: usize,
-    pub(crate) stored_ms: i64,
-    pub(crate) tries: i32,
+pub(super) struct Found {
+    pub(super) topic: &'static str,
+    pub(super) place: Place,
+    pub(super) name: String,
+    pub(super) body_len: usize,
+    pub(super) stored_ms: i64,
+    pub(super) tries: i32,
 }
 
 /// What is wrong, and counts.
 #[derive(Default)]
-pub(crate) struct Verdict {
+pub(super) struct Verdict {
     /// What no waiting mends.
     wrong: Vec<String>,
     /// What may still come.
     missing: Vec<String>,
     counts: BTreeMap<&'static str, u64>,
+    /// The log loses nothing, answered or not.
+    process_only: bool,
 }
 
 impl Verdict {
-    pub(crate) fn new(ledger: &Ledger, found: &[Found], gaps: Vec<String>) -> Self {
-        let mut verdict = Self { wrong: ledger.violations(), ..Self::default() };
+    pub(super) fn new(ledger: &Ledger, found: &[Found], gaps: Vec<String>) -> Self {
+        let mut verdict = Self { wrong: ledger.violations(), process_only: ledger.is_for_kills(), ..Self::default() };
         verdict.wrong.extend(gaps);
         let mut copies: BTreeMap<&str, Vec<&Found>> = BTreeMap::new();
         for one in found {
@@ -55,17 +57,17 @@ impl Verdict {
         verdict
     }
 
-    pub(crate) fn is_well(&self) -> bool {
+    pub(super) fn is_well(&self) -> bool {
         self.wrong.is_empty() && self.missing.is_empty()
     }
 
     /// Whether no waiting can help.
-    pub(crate) fn is_final(&self) -> bool {
+    pub(super) fn is_final(&self) -> bool {
         !self.wrong.is_empty()
     }
 
     /// Prints it; whether all is well.
-    pub(crate) fn print(&self) -> bool {
+    pub(super) fn print(&self) -> bool {
         for (what, count) in &self.counts {
             println!("{count:>9}  {what}");
         }
@@ -114,7 +116,11 @@ impl Verdict {
     }
 
     fn judge_timer(&mut self, name: &str, entry: &Entry, due: i64, copies: &[&Found]) {
-        self.at_most_once(name, entry, copies);
+        if self.process_only || copies.len() < 2 {
+            self.at_most_once(name, entry, copies);
+        } else {
+            self.count("timers that came again after a power cut");
+        }
         if let Some(early) = copies.iter().find(|copy| copy.stored_ms < due) {
             self.wrong.push(format!("{name}: before its time {due}: {early:?}"));
         }
@@ -133,6 +139,9 @@ impl Verdict {
         self.at_most_once(name, entry, copies);
         match (entry.decision, copies.is_empty()) {
             (Some(Decision::Commit), false) => self.count("transactions committed, and visible"),
+            (Some(Decision::Commit), true) if entry.stored.is_none() && !self.process_only => {
+                self.count("transactions that the broker asked for and lost, unanswered");
+            }
             (Some(Decision::Commit), true) => {
                 self.missing.push(format!("{name}: committed, and not visible: {entry:?}"));
             }

@@ -5,13 +5,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use rand::{Rng, rngs::StdRng};
 use tenonmq_client::{Error, Message, Producer, SendReceipt, SendStatus};
 
-use crate::{
+use super::{
     Failure, Scene, Task,
     ledger::{Kind, Recall, body, now_ms},
     names,
 };
 
-pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait when the broker is away.
 const AWAY: Duration = Duration::from_millis(20);
 /// A recall that is answered so long before the timer is due was in time.
@@ -30,7 +30,7 @@ enum Manner {
     Timers,
 }
 
-pub(crate) async fn start(scene: &Scene) -> Result<Vec<Task>, Failure> {
+pub(super) async fn start(scene: &Scene) -> Result<Vec<Task>, Failure> {
     let manners = [
         Manner::InTurn(names::PLAIN, Kind::Plain),
         Manner::InTurn(names::PLAIN, Kind::Plain),
@@ -110,6 +110,9 @@ impl Sender {
         let (names, messages): (Vec<_>, Vec<_>) =
             (0..count).map(|_| self.begin(names::PLAIN, Kind::Plain, choices)).unzip();
         let receipt = self.producer.send_batch(messages).await?;
+        if receipt.status != SendStatus::Ok {
+            return Ok(());
+        }
         for (offset, name) in (receipt.first_queue_offset..).zip(names) {
             self.scene.ledger.visible(&name, names::PLAIN, (receipt.queue.queue_id, offset));
         }
@@ -121,6 +124,9 @@ impl Sender {
         let (name, message) = self.begin(names::TIMED, Kind::Timed(due), choices);
         let at = UNIX_EPOCH + Duration::from_millis(due.unsigned_abs());
         let receipt = self.producer.send(message.deliver_at(at)).await?;
+        if receipt.status != SendStatus::Ok {
+            return Ok(());
+        }
         self.scene.ledger.stored(&name, (receipt.queue.queue_id, receipt.queue_offset));
         if let Some(handle) = receipt.recall_handle
             && choices.random_bool(0.3)
@@ -142,7 +148,7 @@ impl Sender {
 }
 
 /// Waits a little, or until the broker may be back. What can never succeed ends the run.
-pub(crate) async fn pause_after(outcome: Result<(), Error>, scene: &Scene) -> Result<(), Failure> {
+pub(super) async fn pause_after(outcome: Result<(), Error>, scene: &Scene) -> Result<(), Failure> {
     match outcome {
         Ok(()) => tokio::time::sleep(scene.pause).await,
         Err(error) if error.is_retryable() => tokio::time::sleep(AWAY).await,

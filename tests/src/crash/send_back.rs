@@ -11,22 +11,22 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{ledger::MAX_RETRIES, names};
+use super::{ledger::MAX_RETRIES, names};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(crate) struct SendBacks {
+pub(super) struct SendBacks {
     address: String,
     stream: Option<TcpStream>,
 }
 
 impl SendBacks {
-    pub(crate) fn new(address: String) -> Self {
+    pub(super) fn new(address: String) -> Self {
         Self { address, stream: None }
     }
 
     /// Asks once; whether it was answered with success.
-    pub(crate) async fn ask(&mut self, message: &ReceivedMessage) -> bool {
+    pub(super) async fn ask(&mut self, message: &ReceivedMessage) -> bool {
         let id = message.id();
         let header = SendBack {
             commit_log_offset: message.physical_offset(),

@@ -1,16 +1,16 @@
 //! Those who read queues and commit offsets; some send messages back.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use rand::{Rng, rngs::StdRng};
 use tenonmq_client::{Error, MessageQueue, PullConsumer, ReceivedMessage};
 
-use crate::{Failure, Scene, Task, ledger::name_in, names, send_back::SendBacks};
+use super::{Failure, Scene, Task, ledger::name_in, names, send_back::SendBacks};
 
 const AWAY: Duration = Duration::from_millis(20);
 
 /// Readers of two groups.
-pub(crate) async fn start(scene: &Scene) -> Result<Vec<Task>, Failure> {
+pub(super) async fn start(scene: &Scene) -> Result<Vec<Task>, Failure> {
     let mut tasks = Vec::new();
     let groups = [
         (300, names::READERS, &[names::PLAIN, names::PAID, names::TIMED][..]),
@@ -22,6 +22,8 @@ pub(crate) async fn start(scene: &Scene) -> Result<Vec<Task>, Failure> {
             consumer: builder.connect().await?,
             group,
             back: (group == names::WORKERS).then(|| SendBacks::new(scene.broker.clone())),
+            known: BTreeSet::new(),
+            cuts: 0,
             scene: scene.clone(),
         };
         tasks.push(tokio::spawn(reader.run(topics, scene.choices(number))));
@@ -34,6 +36,9 @@ struct Reader {
     group: &'static str,
     /// Of those who send back.
     back: Option<SendBacks>,
+    known: BTreeSet<MessageQueue>,
+    /// What it knows of `Scene::cuts`.
+    cuts: u32,
     scene: Scene,
 }
 
@@ -42,6 +47,10 @@ impl Reader {
         while !self.scene.over.is_cancelled() {
             let mut is_idle = true;
             for &topic in topics {
+                if self.cuts != self.scene.cuts.load(Ordering::SeqCst) && !self.begin_anew().await {
+                    tokio::time::sleep(AWAY).await;
+                    continue;
+                }
                 match self.read(topic, &mut choices).await {
                     Ok(found) => is_idle &= !found,
                     Err(error) if error.is_retryable() => {}
@@ -56,15 +65,35 @@ impl Reader {
         Ok(())
     }
 
+    /// After a power cut: what was read may be gone, so that it goes on where the broker says. False when that cannot be
+    /// asked yet.
+    async fn begin_anew(&mut self) -> bool {
+        let cuts = self.scene.cuts.load(Ordering::SeqCst);
+        if cuts % 2 == 1 {
+            return self.scene.over.is_cancelled();
+        }
+        for queue in self.known.clone() {
+            match self.consumer.committed(&queue).await {
+                Ok(committed) => self.consumer.seek(&queue, committed.unwrap_or(0)),
+                Err(_) => return false,
+            }
+        }
+        self.cuts = cuts;
+        true
+    }
+
     /// Pulls once from each queue of a topic; whether there was something.
     async fn read(&mut self, topic: &'static str, choices: &mut StdRng) -> Result<bool, Error> {
         let mut found = false;
         for queue in self.consumer.queues(topic).await? {
             let before = self.consumer.position(&queue).unwrap_or(0);
-            if before == 0 {
+            if self.known.insert(queue.clone()) {
                 self.consumer.seek(&queue, 0);
             }
             let pulled = self.consumer.pull(&queue).await?;
+            if self.cuts != self.scene.cuts.load(Ordering::SeqCst) {
+                return Ok(true); // what was pulled may be gone
+            }
             if pulled.next_offset < before {
                 let what = format!("{queue:?} was read up to {before}, and ends at {} now", pulled.next_offset);
                 self.scene.ledger.violation(what);
@@ -81,6 +110,9 @@ impl Reader {
     }
 
     async fn commit(&self, topic: &'static str, queue: &MessageQueue, offset: i64) -> Result<(), Error> {
+        if self.cuts != self.scene.cuts.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         let key = (self.group, topic, queue.queue_id);
         self.scene.ledger.commits(key, offset);
         self.consumer.commit(queue, offset).await?;
@@ -104,7 +136,7 @@ impl Reader {
 }
 
 /// Whether a processing fails: three in ten, but three in five once it has failed, so that some become dead letters.
-pub(crate) fn fails(name: &str, tries: i32) -> bool {
+pub(super) fn fails(name: &str, tries: i32) -> bool {
     let number =
         name.bytes().fold(tries.unsigned_abs(), |sum, byte| sum.wrapping_mul(37).wrapping_add(u32::from(byte)));
     number % 10 < if tries == 0 { 3 } else { 6 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::{Rng, rngs::StdRng};
 use tenonmq_client::{Check, CheckError, CheckListener, Error, LocalState, Message, TransactionProducer};
 
-use crate::{
+use super::{
     Failure, Scene, Task,
     ledger::{Decision, Kind, Ledger, body, name_in},
     names,
@@ -15,7 +15,7 @@ use crate::{
 const PAYERS: u64 = 2;
 
 /// The tasks that begin transactions, and those that answer checks to the end.
-pub(crate) async fn start(scene: &Scene) -> Result<(Vec<Task>, Vec<Task>), Failure> {
+pub(super) async fn start(scene: &Scene) -> Result<(Vec<Task>, Vec<Task>), Failure> {
     let (mut payers, mut answering) = (Vec::new(), Vec::new());
     for number in 0..PAYERS {
         let builder = TransactionProducer::builder(scene.client.clone()).group("payers");

@@ -6,13 +6,13 @@ use rand::{Rng, rngs::StdRng};
 use tenonmq_client::{PoppedMessage, SimpleConsumer};
 use tokio::time::Instant;
 
-use crate::{Failure, Scene, Task, ledger::name_in, names};
+use super::{Failure, Scene, Task, ledger::name_in, names};
 
 /// How long a lease lasts; what is received is settled at once.
 const LEASE: Duration = Duration::from_secs(3);
 const AWAY: Duration = Duration::from_millis(20);
 
-pub(crate) fn start(scene: &Scene) -> Vec<Task> {
+pub(super) fn start(scene: &Scene) -> Vec<Task> {
     let start = |number: u64| {
         let scene = scene.clone();
         tokio::spawn(async move { lease(&scene, scene.choices(400 + number)).await })
