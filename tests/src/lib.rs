@@ -5,6 +5,7 @@ pub mod broker_process;
 pub mod client_suite;
 pub mod crash;
 pub mod fuzzing;
+pub mod network;
 pub mod own_broker;
 pub mod power_cut;
 pub mod simulation;

@@ -354,6 +354,12 @@ fn remoting(read: &Reader<'_>) -> Result<Remoting> {
         max_frame: read.number("remotingFrameMaxLength", 4_096..=(1 << 30))?,
         max_connections: read.number("remotingMaxConnections", 1..=10_000_000)?,
         write_timeout: read.millis("remotingWriteTimeoutMillis", 1)?,
+        max_held: read.number("remotingHeldRequestsMax", 1..=1_000_000_000)?,
+        max_stuck: read.number("remotingStuckBytesMax", (1 << 20)..=(1 << 40))?,
+        send_wait: match read.flag("brokerFastFailureEnable")? {
+            true => read.millis("waitTimeMillsInSendQueue", 1)?,
+            false => Duration::ZERO,
+        },
         idle: read.seconds("serverChannelMaxIdleTimeSeconds", 1)?,
         backlog: read.number("serverSocketBacklog", 1..=65_535)?,
         workers: read.number("remotingWorkerThreads", 0..=1_024)?,

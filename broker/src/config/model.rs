@@ -437,6 +437,14 @@ pub struct Remoting {
     /// `remotingWriteTimeoutMillis`, default 30 s: a peer that takes none of its replies for so long is disconnected. Nothing
     /// more is served to it meanwhile.
     pub write_timeout: Duration,
+    /// `remotingHeldRequestsMax`, default 500 000 a listener: long polls and others that wait for their reply.
+    pub max_held: usize,
+    /// `remotingStuckBytesMax`, default 256 MiB a listener: memory held for peers that do not finish their frames or do not
+    /// read their replies.
+    pub max_stuck: usize,
+    /// `waitTimeMillsInSendQueue`, default 200 ms: sends of a peer that is ahead by more are refused. Zero without
+    /// `brokerFastFailureEnable`.
+    pub send_wait: Duration,
     /// `serverChannelMaxIdleTimeSeconds`, default 120: without reading or writing.
     pub idle: Duration,
     /// `serverSocketBacklog`, default 1024: connections not yet accepted.

@@ -87,6 +87,8 @@ pub struct Core {
     pub stats: Stats,
     /// When this broker started, in milliseconds.
     pub started_ms: i64,
+    /// What the connections come to, by port.
+    pub loads: parking_lot::Mutex<Vec<(&'static str, crate::remoting::Load)>>,
     /// Tells the name servers about topics.
     pub announcer: Announcer,
     /// What the name servers say of topics.

@@ -152,6 +152,7 @@ impl Core {
             waiters,
             stats: Stats::with_limit(settings.stats_items),
             started_ms: now_ms,
+            loads: Default::default(),
             announcer: Announcer::default(),
             routes: Routes::with_limit(settings.clients.max_routes),
             memory_hint_bytes: memory_bytes() / 100 * HOT_PERCENT,

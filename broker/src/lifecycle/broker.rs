@@ -69,6 +69,7 @@ impl BrokerRole {
         let mut serving = Part::new();
         let on_main = Server::new(Arc::new(BrokerDispatch::new(core.clone())), limits(&settings));
         let on_fast = Server::new(Arc::new(BrokerDispatch::fast_port(core.clone())), limits(&settings));
+        core.loads.lock().extend([("main", on_main.load()), ("fast", on_fast.load())]);
         serving.spawn(|stop| async move { on_main.run(vec![main], stop).await });
         serving.spawn(|stop| async move { on_fast.run(vec![fast], stop).await });
 

@@ -61,6 +61,9 @@ pub(super) fn limits(settings: &Config) -> Limits {
         max_connections: settings.remoting.max_connections,
         idle_timeout: settings.remoting.idle,
         write_timeout: settings.remoting.write_timeout,
+        max_held_together: settings.remoting.max_held,
+        max_stuck: settings.remoting.max_stuck,
+        send_wait: settings.remoting.send_wait,
         ..Limits::default()
     }
 }

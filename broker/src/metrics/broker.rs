@@ -1,7 +1,7 @@
 //! The broker as a whole.
 
 use super::text::{Kind, Page};
-use crate::{config::Config, core::Core};
+use crate::{config::Config, core::Core, remoting::Load};
 
 /// Apache's thread pools, each of which has a queue there. Here frames are served in place, so that nothing queues.
 const PROCESSORS: [&str; 12] = [
@@ -20,6 +20,7 @@ const PROCESSORS: [&str; 12] = [
 ];
 
 pub(super) fn add(page: &mut Page, core: &Core, config: &Config) {
+    fronts(page, core);
     let mut waiting = page.family("rocketmq_processor_watermark", Kind::Gauge, "Requests that wait for a thread");
     for processor in PROCESSORS {
         waiting.row(&[("processor", processor)], 0);
@@ -34,4 +35,22 @@ pub(super) fn add(page: &mut Page, core: &Core, config: &Config) {
     drop(build);
     let up_ms = core.clock.now_ms().saturating_sub(core.started_ms).max(0);
     page.single("tenonmq_uptime_seconds", Kind::Gauge, "Time since the start", up_ms / 1000);
+}
+
+/// What the connections to each port come to.
+fn fronts(page: &mut Page, core: &Core) {
+    type Read = fn(&Load) -> u64;
+    let families: [(&'static str, Kind, &'static str, Read); 4] = [
+        ("tenonmq_connections", Kind::Gauge, "Open connections", |load| load.connections() as u64),
+        ("tenonmq_requests_held", Kind::Gauge, "Requests that wait for their reply", |load| load.held() as u64),
+        ("tenonmq_stuck_bytes", Kind::Gauge, "Memory held for peers that keep us waiting", |load| {
+            load.stuck_bytes() as u64
+        }),
+        ("tenonmq_sends_refused_total", Kind::Counter, "Sends of peers that were too far ahead", Load::refused),
+    ];
+    let loads = core.loads.lock().clone();
+    for (name, kind, help, read) in families {
+        let mut family = page.family(name, kind, help);
+        loads.iter().for_each(|(port, load)| family.row(&[("port", port)], read(load)));
+    }
 }

@@ -8,6 +8,8 @@ use super::outbox::Outbox;
 
 /// What one read can bring in at most, unless a larger frame is under way.
 const READ_CHUNK: usize = 128 * 1024;
+/// A frame that is under way gets room for so many times what has come of it.
+const GROWTH: usize = 4;
 /// Buffers that grew beyond this for one large frame are given back to the allocator.
 const KEEP_LIMIT: usize = 1024 * 1024;
 /// Idle buffers kept by each worker thread.
@@ -38,17 +40,20 @@ impl ReadBuffer {
         }
     }
 
-    /// Room for the next read: at least a chunk, or what is missing of a frame of `wanted` bytes.
+    /// Room for the next read: at least a chunk, or what is missing of a frame of `wanted` bytes. It grows with what
+    /// has come of the frame: its announced length alone costs its sender nothing.
     pub(super) fn room(&mut self, wanted: usize) -> &mut [u8] {
         let unread = self.end - self.start;
-        let need = wanted.max(unread + 4096).max(READ_CHUNK);
+        let need = wanted.min(unread * GROWTH + READ_CHUNK).max(unread + 4096).max(READ_CHUNK);
         if self.data.len() - self.start < need && self.start > 0 {
             self.data.copy_within(self.start..self.end, 0);
             self.start = 0;
             self.end = unread;
         }
         if self.data.len() < need {
-            self.data.resize(need, 0);
+            let mut grown = vec![0; need]; // from the allocator as zeroes: pages that are not written cost nothing
+            grown[..unread].copy_from_slice(self.unread());
+            (self.data, self.start, self.end) = (grown, 0, unread);
         }
         &mut self.data[self.end..]
     }
@@ -58,8 +63,22 @@ impl ReadBuffer {
         self.end = (self.end + len).min(self.data.len());
     }
 
+    /// Gives back what the unread bytes do not need.
+    pub(super) fn shrink(&mut self) {
+        let unread = self.end - self.start;
+        if self.data.len() / 2 > unread {
+            self.data = self.unread().to_vec();
+            (self.start, self.end) = (0, unread);
+        }
+    }
+
+    /// Bytes of memory.
+    pub(super) fn capacity(&self) -> usize {
+        self.data.capacity()
+    }
+
     fn is_worth_keeping(&self) -> bool {
-        self.data.len() <= KEEP_LIMIT
+        (READ_CHUNK..=KEEP_LIMIT).contains(&self.data.len())
     }
 }
 
@@ -101,13 +120,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_announced_length_gets_no_room_before_its_bytes_come() {
+        let mut buffer = ReadBuffer::default();
+        buffer.room(16 << 20);
+        assert!(buffer.capacity() <= READ_CHUNK);
+        buffer.filled(READ_CHUNK);
+        buffer.room(16 << 20);
+        assert!(buffer.capacity() <= (GROWTH + 1) * READ_CHUNK);
+        while buffer.unread().len() < 16 << 20 {
+            let room = buffer.room(16 << 20).len();
+            buffer.filled(room);
+        }
+        assert_eq!(buffer.unread().len(), 16 << 20);
+    }
+
+    #[test]
+    fn a_shrunk_buffer_keeps_what_is_unread_and_grows_again() {
+        let mut buffer = ReadBuffer::default();
+        buffer.room(0)[..10].copy_from_slice(b"0123456789");
+        buffer.filled(10);
+        buffer.consume(3);
+        buffer.shrink();
+        assert_eq!((buffer.unread(), buffer.capacity()), (&b"3456789"[..], 7));
+        buffer.room(0)[..3].copy_from_slice(b"abc");
+        buffer.filled(3);
+        assert_eq!(buffer.unread(), b"3456789abc");
+    }
+
+    #[test]
     fn consumed_bytes_make_room_and_unread_bytes_survive_growth() {
         let mut buffer = ReadBuffer::default();
         buffer.room(0)[..10].copy_from_slice(b"0123456789");
         buffer.filled(10);
         buffer.consume(4);
         let room = buffer.room(READ_CHUNK * 2).len();
-        assert!(room >= READ_CHUNK * 2 - 6);
+        assert!(room >= READ_CHUNK - 6);
         assert_eq!(buffer.unread(), b"456789");
         buffer.consume(100);
         assert!(buffer.unread().is_empty());

@@ -7,12 +7,12 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tenonmq_protocol::{
-    code::ResponseCode,
+    code::{RequestCode, ResponseCode},
     command::{Command, CommandView},
     frame::FrameView,
 };
@@ -25,9 +25,10 @@ use tracing::{debug, error};
 
 use super::{
     Connection, Dispatch, Handled, LaterReply, Request, Response,
+    backlog::Backlog,
     buffer::{self, Buffers},
     outbox::ReplyTo,
-    server::Limits,
+    shared::{Shared, Stuck},
 };
 
 /// Replies are written out before more requests are served once they hold this much.
@@ -48,6 +49,12 @@ impl Future for Held {
     }
 }
 
+/// A peer that has sent so much lets the others have their turn.
+const TURN: usize = 128 * 1024;
+
+/// A read of so much is followed by a look at how much more there is.
+const MANY: usize = 32 * 1024;
+
 enum Event {
     Read,
     Reply(ReplyTo, Response),
@@ -56,13 +63,17 @@ enum Event {
 }
 
 /// What a connection's task owns.
-pub(super) struct Task<D: ?Sized> {
+pub(super) struct Task<D: Dispatch + ?Sized> {
     stream: TcpStream,
     connection: Arc<Connection>,
     outgoing: mpsc::Receiver<Command>,
     dispatch: Arc<D>,
-    limits: Limits,
+    shared: Arc<Shared>,
     held: FuturesUnordered<Held>,
+    stuck: Stuck,
+    backlog: Backlog,
+    /// Bytes read since others had their turn.
+    turn: usize,
     /// Present only while bytes or replies are under way.
     buffers: Option<Box<Buffers>>,
     /// Size of the frame that is only partly here, 0 when unknown.
@@ -75,9 +86,11 @@ impl<D: Dispatch + ?Sized> Task<D> {
         connection: Arc<Connection>,
         outgoing: mpsc::Receiver<Command>,
         dispatch: Arc<D>,
-        limits: Limits,
+        shared: Arc<Shared>,
     ) -> Self {
-        Self { stream, connection, outgoing, dispatch, limits, held: FuturesUnordered::new(), buffers: None, wanted: 0 }
+        let (held, stuck, backlog) = (FuturesUnordered::new(), Stuck::new(Arc::clone(&shared)), Backlog::default());
+        let (turn, buffers, wanted) = (0, None, 0);
+        Self { stream, connection, outgoing, dispatch, shared, held, stuck, backlog, turn, buffers, wanted }
     }
 
     /// Serves until either side ends the connection.
@@ -86,8 +99,6 @@ impl<D: Dispatch + ?Sized> Task<D> {
         if let Err(error) = outcome {
             debug!(peer = %self.connection.peer(), %error, "connection ended");
         }
-        self.connection.end();
-        self.dispatch.closed(&self.connection);
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -96,13 +107,17 @@ impl<D: Dispatch + ?Sized> Task<D> {
         loop {
             match poll_fn(|cx| self.poll_event(cx, closing.as_mut())).await? {
                 Event::Read => self.serve_frames().await?,
-                Event::Reply(to, response) => self.buffers().outbox.respond_to(to, response),
+                Event::Reply(to, response) => self.replied(to, response),
                 Event::Send(command) => self.push_command(&command),
                 Event::End => return Ok(()),
             }
             self.gather_ready();
             self.flush().await?;
             self.connection.touch();
+            if self.turn >= TURN {
+                self.turn = 0;
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -132,11 +147,48 @@ impl<D: Dispatch + ?Sized> Task<D> {
             self.buffers = Some(buffers);
         }
         match polled {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                self.turn = 0;
+                if let Err(error) = self.waits_for_peer() {
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) if read == 0 => Poll::Ready(Ok(Event::End)),
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(Event::Read)),
+            Poll::Ready(Ok(())) => {
+                self.has_read(read);
+                Poll::Ready(Ok(Event::Read))
+            }
         }
+    }
+
+    /// Counts what is held while the peer has not sent the rest of its frame, or has not read its replies.
+    fn waits_for_peer(&mut self) -> io::Result<()> {
+        let Some(buffers) = &mut self.buffers else { return Ok(()) };
+        if self.shared.is_tight() {
+            buffers.input.shrink();
+            buffers.outbox.shrink();
+        }
+        let bytes = buffers.input.capacity() + buffers.outbox.memory();
+        self.stuck.holds(&self.connection, bytes).map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))
+    }
+
+    fn has_read(&mut self, read: usize) {
+        self.turn += read;
+        let waiting = match read >= MANY {
+            true => rustix::io::ioctl_fionread(&self.stream).unwrap_or(0),
+            false => 0,
+        };
+        match usize::try_from(waiting).unwrap_or(usize::MAX) {
+            0 => self.backlog.caught_up(),
+            waiting => self.backlog.is_ahead(Instant::now(), read, waiting, self.shared.limits.send_wait),
+        }
+    }
+
+    fn replied(&mut self, to: ReplyTo, response: Response) {
+        self.shared.release(1);
+        self.buffers().outbox.respond_to(to, response);
     }
 
     fn push_command(&mut self, command: &Command) {
@@ -167,10 +219,11 @@ impl<D: Dispatch + ?Sized> Task<D> {
     fn serve_from(&mut self, buffers: &mut Buffers) -> io::Result<bool> {
         let Buffers { input, outbox, scratch } = buffers;
         loop {
-            let frame = match FrameView::peek(input.unread(), self.limits.max_frame) {
+            let max_frame = self.shared.limits.max_frame;
+            let frame = match FrameView::peek(input.unread(), max_frame) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
-                    self.wanted = announced_len(input.unread(), self.limits.max_frame);
+                    self.wanted = announced_len(input.unread(), max_frame);
                     return Ok(false);
                 }
                 Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
@@ -187,11 +240,18 @@ impl<D: Dispatch + ?Sized> Task<D> {
                     serialization: frame.serialization,
                     connection: &self.connection,
                 };
-                if let Some(reply) = serve_one(&*self.dispatch, &request, outbox, self.held.len(), &self.limits) {
+                if let Some(reason) = self.backlog.refusal()
+                    && is_send(command.request_code())
+                {
+                    self.shared.refuses();
+                    outbox.reply(&request, ResponseCode::SYSTEM_BUSY, Some(reason), |_| {}, &[]);
+                } else if let Some(reply) = serve_one(&*self.dispatch, &request, outbox, self.held.len(), &self.shared)
+                {
                     self.held.push(Held { reply_to: request.reply_to(), reply });
                 }
             }
             input.consume(len);
+            self.stuck.goes_on(&self.connection);
             if outbox.pending() >= FLUSH_AT {
                 return Ok(true);
             }
@@ -209,7 +269,7 @@ impl<D: Dispatch + ?Sized> Task<D> {
     fn gather_ready(&mut self) {
         while self.buffers.as_ref().is_none_or(|buffers| buffers.outbox.pending() < FLUSH_AT) {
             if let Some(Some((to, response))) = self.held.next().now_or_never() {
-                self.buffers().outbox.respond_to(to, response);
+                self.replied(to, response);
             } else if let Ok(command) = self.outgoing.try_recv() {
                 self.push_command(&command);
             } else {
@@ -220,23 +280,40 @@ impl<D: Dispatch + ?Sized> Task<D> {
 
     /// Writes all replies. A peer that takes nothing for [`Limits::write_timeout`] loses the connection.
     async fn flush(&mut self) -> io::Result<()> {
-        let Some(buffers) = &mut self.buffers else { return Ok(()) };
-        while buffers.outbox.pending() > 0 {
+        let mut has_waited = false;
+        while let Some(buffers) = &mut self.buffers
+            && buffers.outbox.pending() > 0
+        {
             match buffers.outbox.write_with(|slices| self.stream.try_write_vectored(slices)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    writable(&self.stream, &self.connection, self.limits.write_timeout).await?;
+                    if !has_waited {
+                        has_waited = true;
+                        self.waits_for_peer()?;
+                    }
+                    writable(&self.stream, &self.connection, self.shared.limits.write_timeout).await?;
                 }
                 Err(error) => return Err(error),
             }
         }
-        if buffers.input.unread().is_empty()
-            && let Some(buffers) = self.buffers.take()
-        {
+        if has_waited {
+            self.stuck.goes_on(&self.connection);
+        }
+        if let Some(buffers) = self.buffers.take_if(|buffers| buffers.input.unread().is_empty()) {
             buffer::give_back(buffers);
         }
         Ok(())
+    }
+}
+
+/// However the task ends, by a panic of a waiting reply too, nothing of the connection stays.
+impl<D: Dispatch + ?Sized> Drop for Task<D> {
+    fn drop(&mut self) {
+        self.shared.release(self.held.len());
+        self.connection.end();
+        self.dispatch.closed(&self.connection);
+        self.shared.left(&self.connection);
     }
 }
 
@@ -255,13 +332,16 @@ fn serve_one<D: Dispatch + ?Sized>(
     request: &Request<'_>,
     outbox: &mut super::Outbox,
     held: usize,
-    limits: &Limits,
+    shared: &Shared,
 ) -> Option<LaterReply> {
     match catch_unwind(AssertUnwindSafe(|| dispatch.handle(request, outbox))) {
         Ok(Handled::Done) => None,
-        Ok(Handled::Later(reply)) if held < limits.max_held => Some(reply),
+        Ok(Handled::Later(reply)) if shared.hold(held) => Some(reply),
         Ok(Handled::Later(_)) => {
-            let remark = format!("[OVERLOAD]system busy: this connection already has {held} requests waiting");
+            let remark = format!(
+                "[OVERLOAD]system busy, start flow control for a while: {held} requests of this connection wait, {} of all",
+                shared.held()
+            );
             outbox.respond(request, Response::error(ResponseCode::SYSTEM_BUSY, remark));
             None
         }
@@ -274,6 +354,12 @@ fn serve_one<D: Dispatch + ?Sized>(
             None
         }
     }
+}
+
+/// The requests that Apache's broker drops when they waited too long for its send threads, but for those that nobody
+/// sends again.
+fn is_send(code: RequestCode) -> bool {
+    matches!(code, RequestCode::SEND_MESSAGE | RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE)
 }
 
 /// Whole length of the frame whose first bytes are here; 0 when even the length is not.

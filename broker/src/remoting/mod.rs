@@ -6,6 +6,7 @@
 //!
 //! The same server carries the broker and the name-server role; they differ in their [`Dispatch`].
 
+mod backlog;
 mod buffer;
 mod connection;
 mod dispatch;
@@ -13,6 +14,7 @@ pub(crate) mod handlers;
 mod outbox;
 mod peer;
 mod server;
+mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -23,7 +25,7 @@ use tenonmq_protocol::{command::CommandView, frame::Serialization};
 pub use dispatch::BrokerDispatch;
 pub use outbox::{Outbox, Response};
 pub use peer::{Connection, ConnectionGone, RequestError};
-pub use server::{Limits, Server};
+pub use server::{Limits, Load, Server};
 
 /// One request as it lies in the read buffer.
 pub struct Request<'a> {

@@ -97,6 +97,8 @@ pub struct Outbox {
     inline_written: usize,
     shared: VecDeque<(usize, Bytes)>,
     shared_bytes: usize,
+    /// Bytes of large bodies that are memory of ours and no pages of the log.
+    owned_bytes: usize,
 }
 
 impl Outbox {
@@ -105,7 +107,8 @@ impl Outbox {
         self.respond_to(request.reply_to(), response);
     }
 
-    /// Queues an answer whose fields are written straight into the buffer. Nothing is queued for a oneway request.
+    /// Queues an answer whose fields are written straight into the buffer, with a body of the log's own pages. Nothing
+    /// is queued for a oneway request.
     pub fn reply(
         &mut self,
         request: &Request<'_>,
@@ -136,6 +139,7 @@ impl Outbox {
         };
         self.header(to, response.code, response.remark.as_deref(), write_fields, length);
         for piece in response.body {
+            self.owned_bytes += piece.len();
             self.push_body(piece);
         }
     }
@@ -148,6 +152,18 @@ impl Outbox {
     /// Bytes that have not left yet.
     pub(super) fn pending(&self) -> usize {
         self.inline.len() - self.inline_written + self.shared_bytes
+    }
+
+    /// Gives back memory when there is nothing in it.
+    pub(super) fn shrink(&mut self) {
+        if self.pending() == 0 {
+            *self = Self::default();
+        }
+    }
+
+    /// Bytes of memory that this holds, without pages of the log.
+    pub(super) fn memory(&self) -> usize {
+        self.inline.capacity() + self.owned_bytes
     }
 
     pub(super) fn is_worth_keeping(&self) -> bool {
@@ -200,6 +216,7 @@ impl Outbox {
         if self.pending() == 0 {
             self.inline.clear();
             self.inline_written = 0;
+            self.owned_bytes = 0;
             self.shared.clear();
         }
     }

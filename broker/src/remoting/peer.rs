@@ -50,7 +50,11 @@ pub struct Connection {
     closing: Notify,
     /// Ticks of the server's sweeper since the peer was last heard of or written to.
     idle_ticks: AtomicU64,
+    /// Since when the peer keeps us waiting in the middle of something, by the server's clock; [`NOT_STALLED`] otherwise.
+    stalled_since_ms: AtomicU64,
 }
+
+const NOT_STALLED: u64 = u64::MAX;
 
 impl Connection {
     pub(super) fn new(id: u64, peer: SocketAddr, local: SocketAddr) -> (Arc<Self>, mpsc::Receiver<Command>) {
@@ -66,6 +70,7 @@ impl Connection {
             open: AtomicBool::new(true),
             closing: Notify::new(),
             idle_ticks: AtomicU64::new(0),
+            stalled_since_ms: AtomicU64::new(NOT_STALLED),
         };
         (Arc::new(connection), receiver)
     }
@@ -168,6 +173,22 @@ impl Connection {
 
     pub(super) fn touch(&self) {
         self.idle_ticks.store(0, Ordering::Relaxed);
+    }
+
+    /// The peer keeps us waiting from now on.
+    pub(super) fn stalls(&self, now_ms: u64) {
+        self.stalled_since_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// The peer keeps us waiting no longer.
+    pub(super) fn goes_on(&self) {
+        self.stalled_since_ms.store(NOT_STALLED, Ordering::Relaxed);
+    }
+
+    /// For how long the peer has kept us waiting, in ms; `None` when it does not.
+    pub(super) fn stalled_for(&self, now_ms: u64) -> Option<u64> {
+        let since = self.stalled_since_ms.load(Ordering::Relaxed);
+        (since != NOT_STALLED).then(|| now_ms.saturating_sub(since))
     }
 
     /// Counts one tick of the sweeper; the ticks since the last [`Connection::touch`].
