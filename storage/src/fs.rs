@@ -1,19 +1,28 @@
 //! The file system as the store uses it, behind a trait so that tests can break it.
 //!
 //! [`RealFs`] is the operating system. [`FaultyFs`] is the same with faults switched on by a test: a full
-//! disk, a failing `fsync`, the n-th create that fails. Files themselves are plain [`File`]s, because they
-//! are mapped; only what can fail in an interesting way goes through the trait.
+//! disk, a failing `fsync`, the n-th create that fails, or the n-th call of any kind. Files themselves are plain [`File`]s,
+//! because they are mapped; whatever is a system call on them goes through the trait.
 
+mod append;
 mod faulty;
+mod gate;
+mod reader;
 mod real;
+mod strike;
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::SystemTime;
 
+pub use append::AppendFile;
 pub use faulty::{Fault, FaultyFs, Op};
+pub use gate::Gate;
+pub use reader::FileReader;
 pub use real::RealFs;
+pub use strike::{Strike, Trouble};
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +79,14 @@ pub trait FileSystem: Send + Sync + 'static {
     fn zero_range(&self, file: &File, path: &Path, offset: u64, len: u64) -> io::Result<()>;
     /// Sets the length without reserving blocks.
     fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()>;
+    /// Bytes at a place in a file: fewer than asked for before its end, none at it.
+    fn read_at(&self, file: &File, _path: &Path, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.read_at(bytes, offset)
+    }
+    /// Writes at a place in a file. After an error some of the bytes may be there.
+    fn write_at(&self, file: &File, _path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
     /// Makes the content of a file durable (`fdatasync`), mapped writes included.
     fn sync_data(&self, file: &File, path: &Path) -> io::Result<()>;
     /// Runs `flush`, which makes a range of a mapped file durable (`msync`), unless a test wants it to fail.
@@ -94,6 +111,54 @@ pub trait FileSystem: Send + Sync + 'static {
     fn exists(&self, path: &Path) -> bool;
     /// Space of the partition that holds `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;
+}
+
+/// Fills `bytes` from a place in a file.
+///
+/// # Errors
+/// The disk refused, or the file ends before (`UnexpectedEof`).
+pub fn read_exact_at(
+    fs: &dyn FileSystem,
+    file: &File,
+    path: &Path,
+    mut bytes: &mut [u8],
+    mut offset: u64,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match fs.read_at(file, path, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                bytes = bytes.get_mut(count..).unwrap_or_default();
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The content of a file, if there is one.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn read_if_there(fs: &dyn FileSystem, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs.read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file; one that is not there is fine.
+///
+/// # Errors
+/// It is there and cannot be removed.
+pub fn remove_if_there(fs: &dyn FileSystem, path: &Path) -> io::Result<()> {
+    match fs.remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// True when an error says that the disk (or the quota) is full.

@@ -6,7 +6,6 @@
 //! `<root>/abort` exists from start to a clean stop. Found at start, it says that the last run ended in the middle.
 
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,7 +49,7 @@ impl DirectoryLock {
             Err(errno) => return Err(FileError::of("lock", &path)(errno.into()).into()),
         }
         // Through this handle: opening and closing another one would give the record lock away.
-        file.write_all_at(b"lock", 0).map_err(FileError::of("write", &path))?;
+        fs.write_at(&file, &path, b"lock", 0).map_err(FileError::of("write", &path))?;
         held.push(directory.clone());
         Ok(Self { directory, _file: file })
     }

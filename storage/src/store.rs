@@ -525,6 +525,11 @@ impl Store {
         &self.parts().env
     }
 
+    /// The disk it was opened on.
+    pub fn fs(&self) -> &Arc<dyn FileSystem> {
+        &self.parts().env.fs
+    }
+
     /// A file below `config/`, loaded and saved with Apache's `.bak` rule.
     pub fn config_file(&self, name: &str) -> ConfigFile {
         ConfigFile::new(Arc::clone(&self.parts().env.fs), &self.parts().config.root, name)

@@ -74,6 +74,25 @@ fn a_failed_flush_poisons_the_store_and_says_so_to_all_that_wait() {
 }
 
 #[test]
+fn a_sync_that_takes_long_holds_up_only_who_waits_for_it() {
+    let bench = Bench::new();
+    let store = bench.open_sync();
+    let before = send(&store, "T", 0, b"before").expect("an append");
+    runtime().block_on(store.durable(before.ticket, SOON));
+    bench.fs.syncs().close();
+    let waits = send(&store, "T", 0, b"waits").expect("an append");
+    let waiting = store.durable(waits.ticket, SOON * 10);
+    bench.fs.syncs().until_somebody_waits();
+    let sent: Vec<_> = (0..10_u8).map(|n| send_as(&store, "T", 1, &[n; 100], AppendClass::Settle).is_ok()).collect();
+    let read = store.read(waits.physical_offset).is_some();
+    let flushed = store.watermarks().flushed;
+    bench.fs.syncs().open(); // before anything can panic: the stop of a store waits for its flush
+    assert_eq!(sent, [true; 10]);
+    assert!(read && flushed < waits.ticket.end);
+    assert_eq!(runtime().block_on(waiting), Durability::Ok);
+}
+
+#[test]
 fn an_idle_store_writes_nothing() {
     let bench = Bench::new();
     let store = bench.open();

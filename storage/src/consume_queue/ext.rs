@@ -16,7 +16,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,7 +28,7 @@ use super::Queue;
 use super::entry::Entry;
 use super::file::{Place, QueueKind, file_name, is_file_name};
 use crate::error::FileError;
-use crate::fs::OpenMode;
+use crate::fs::{OpenMode, read_exact_at};
 use crate::light::is_light;
 
 /// Directory below the root that holds the extension files.
@@ -137,7 +136,8 @@ impl ExtFiles {
             },
         };
         let mut bytes = [0; HEADER_LEN];
-        match held.file.read_exact_at(&mut bytes, address - start) {
+        let path = self.directory()?.join(file_name(start));
+        match read_exact_at(&*self.place.fs, &held.file, &path, &mut bytes, address - start) {
             Ok(()) => Ok(ExtUnit::from_bytes(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error),
@@ -175,7 +175,8 @@ impl ExtFiles {
         if !tail.unsynced.contains(&start) {
             tail.unsynced.push(start);
         }
-        let written = held.file.write_all_at(bytes, address - start);
+        let path = self.directory()?.join(file_name(start));
+        let written = self.place.fs.write_at(&held.file, &path, bytes, address - start);
         tail.held = Some(held);
         written
     }

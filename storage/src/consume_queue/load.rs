@@ -4,7 +4,6 @@
 //! as complete. A queue with one file of few entries costs one directory listing and one read of a page.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,7 +16,7 @@ use super::file::{Place, QueueFiles, QueueKind};
 use super::lookup::Located;
 use super::open_files::Shared;
 use crate::error::{FileError, OpenError};
-use crate::fs::OpenMode;
+use crate::fs::{OpenMode, read_exact_at};
 
 /// Files at the end of a queue whose entries are walked.
 const WALKED_FILES: usize = 3;
@@ -141,7 +140,7 @@ fn walk(place: &Place, starts: &[u64], clean: bool) -> Result<State, FileError> 
         }
         let path = place.file_path(start)?;
         let file = open(place, &path, OpenMode::Read)?;
-        let (first, last, count) = walk_file(place, &file, start).map_err(FileError::of("read", &path))?;
+        let (first, last, count) = walk_file(place, &file, &path, start).map_err(FileError::of("read", &path))?;
         if start == first_start {
             state.first = first;
         }
@@ -160,7 +159,7 @@ fn walk(place: &Place, starts: &[u64], clean: bool) -> Result<State, FileError> 
         // The walked files hold nothing: the last entry is that of the file before them.
         let path = place.file_path(before)?;
         let file = open(place, &path, OpenMode::Read)?;
-        let (_, last, count) = walk_file(place, &file, before).map_err(FileError::of("read", &path))?;
+        let (_, last, count) = walk_file(place, &file, &path, before).map_err(FileError::of("read", &path))?;
         state.last = last;
         state.end_entry = before / len + count;
     }
@@ -168,7 +167,12 @@ fn walk(place: &Place, starts: &[u64], clean: bool) -> Result<State, FileError> 
 }
 
 /// First entry, last entry and number of entries before the first invalid one.
-fn walk_file(place: &Place, file: &File, start: u64) -> std::io::Result<(Option<Located>, Option<Located>, u64)> {
+fn walk_file(
+    place: &Place,
+    file: &File,
+    path: &Path,
+    start: u64,
+) -> std::io::Result<(Option<Located>, Option<Located>, u64)> {
     let len = place.kind.entry_len() as usize;
     let (mut first, mut last, mut count) = (None, None, 0u64);
     let mut buffer = vec![0; SMALL_READ / len * len];
@@ -176,7 +180,7 @@ fn walk_file(place: &Place, file: &File, start: u64) -> std::io::Result<(Option<
     while offset < place.file_size {
         let want = buffer.len().min((place.file_size - offset) as usize);
         let chunk = &mut buffer[..want];
-        file.read_exact_at(chunk, offset)?;
+        read_exact_at(&*place.fs, file, path, chunk, offset)?;
         for bytes in chunk.chunks_exact(len) {
             let Some(found) = decode(place.kind, start / len as u64 + count, bytes) else {
                 return Ok((first, last, count));
@@ -202,7 +206,7 @@ fn read_first(place: &Place, start: u64) -> Result<Option<Located>, FileError> {
     let path = place.file_path(start)?;
     let file = open(place, &path, OpenMode::Read)?;
     let mut bytes = vec![0; place.kind.entry_len() as usize];
-    file.read_exact_at(&mut bytes, 0).map_err(FileError::of("read", &path))?;
+    read_exact_at(&*place.fs, &file, &path, &mut bytes, 0).map_err(FileError::of("read", &path))?;
     Ok(decode(place.kind, start / place.kind.entry_len(), &bytes))
 }
 
@@ -236,10 +240,10 @@ fn clear_rest(place: &Place, start: u64, from: u64) -> Result<(), FileError> {
             let hole = rustix::fs::seek(&file, SeekFrom::Hole(at))?.clamp(at + 1, place.file_size);
             let want = buffer.len().min((hole - at) as usize);
             let chunk = &mut buffer[..want];
-            file.read_exact_at(chunk, at)?;
+            read_exact_at(&*place.fs, &file, &path, chunk, at)?;
             if chunk.iter().any(|&byte| byte != 0) {
                 chunk.fill(0);
-                file.write_all_at(chunk, at)?;
+                place.fs.write_at(&file, &path, chunk, at)?;
             }
             at += want as u64;
         }
