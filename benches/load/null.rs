@@ -4,9 +4,10 @@ use std::{io, net::SocketAddr};
 
 use bytes::BytesMut;
 use tenonmq_protocol::{
-    code::ResponseCode,
+    code::{RequestCode, ResponseCode},
     command::{CommandView, HeaderScratch},
     frame::{DEFAULT_MAX_FRAME, FrameView},
+    message::batch,
     writer::{Envelope, FrameWriter},
 };
 use tokio::{
@@ -14,7 +15,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-const POP_MESSAGE: i32 = 200_050;
+const POP_MESSAGE: RequestCode = RequestCode(200_050);
+const MESSAGE_ID: &str = "7F00000100002A9F0000000000000000";
 
 /// Serves until the process is ended.
 pub(crate) fn serve(listen: SocketAddr) -> io::Result<()> {
@@ -57,28 +59,68 @@ async fn connection(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// As many bytes as a broker's answer to a send has. A pop finds 32 messages, without their bodies.
-fn answer(frame: &FrameView<'_>, request: &CommandView<'_>, output: &mut BytesMut) {
+/// As many bytes as a broker's answer to a send has. A pop finds 32 messages, without their bodies. A batch is taken
+/// apart, as its answer has an id for each message.
+pub(crate) fn answer(frame: &FrameView<'_>, request: &CommandView<'_>, output: &mut BytesMut) {
     let envelope = Envelope::response(ResponseCode::SUCCESS, request.opaque);
     let mut writer = FrameWriter::begin(output, frame.serialization, &envelope);
-    if request.code == POP_MESSAGE {
-        writer.field("popTime", 1_795_248_619_331_i64).field("invisibleTime", 60_000).field("reviveQid", 0);
-        writer.field("restNum", 0).field("startOffsetInfo", "0 0 0");
-        writer.field(
-            "msgOffsetInfo",
-            "0 0 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
-        );
-    } else {
-        writer.field("MSG_REGION", "DefaultRegion");
-        writer.field("TRACE_ON", "true");
-        writer.field("msgId", "7F00000100002A9F0000000000000000");
-        writer.field("queueId", 0);
-        writer.field("queueOffset", 0);
-        writer.field("transactionId", "7F0000010000000000000000000000000");
+    match RequestCode(request.code) {
+        POP_MESSAGE => {
+            writer.field("popTime", 1_795_248_619_331_i64).field("invisibleTime", 60_000).field("reviveQid", 0);
+            writer.field("restNum", 0).field("startOffsetInfo", "0 0 0");
+            writer.field(
+                "msgOffsetInfo",
+                "0 0 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+            );
+        }
+        RequestCode::SEND_BATCH_MESSAGE => {
+            let messages = batch::count(frame.body).unwrap_or(0);
+            let ids = vec![MESSAGE_ID; messages].join(",");
+            stored(&mut writer, &ids);
+        }
+        _ => stored(&mut writer, MESSAGE_ID),
     }
     writer.finish(0);
 }
 
-fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+fn stored(writer: &mut FrameWriter<'_>, ids: &str) {
+    writer.field("MSG_REGION", "DefaultRegion");
+    writer.field("TRACE_ON", "true");
+    writer.field("msgId", ids);
+    writer.field("queueId", 0);
+    writer.field("queueOffset", 0);
+    writer.field("transactionId", "7F0000010000000000000000000000000");
+}
+
+pub(crate) fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use tenonmq_protocol::{command::Command, message::batch::BatchElement, writer::Envelope};
+
+    use super::*;
+
+    fn answer_to(code: RequestCode, body: &[u8]) -> Command {
+        let (mut asked, mut answered) = (BytesMut::new(), BytesMut::new());
+        let envelope = Envelope::request(code, 7);
+        FrameWriter::begin(&mut asked, tenonmq_protocol::frame::Serialization::Json, &envelope).finish(body.len());
+        asked.extend_from_slice(body);
+        let frame = FrameView::peek(&asked, DEFAULT_MAX_FRAME).unwrap().unwrap();
+        let mut scratch = HeaderScratch::default();
+        answer(&frame, &CommandView::parse(&frame, &mut scratch).unwrap(), &mut answered);
+        Command::decode(&FrameView::peek(&answered, DEFAULT_MAX_FRAME).unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_batch_is_answered_with_an_id_for_each_message() {
+        let mut body = Vec::new();
+        for _ in 0..3 {
+            BatchElement { flag: 0, body: b"x", properties: b"" }.encode_into(&mut body).unwrap();
+        }
+        let stored = answer_to(RequestCode::SEND_BATCH_MESSAGE, &body);
+        let ids = stored.fields.iter().find(|(name, _)| name == "msgId").map(|(_, ids)| ids.split(',').count());
+        assert_eq!((stored.code, stored.opaque, ids), (0, 7, Some(3)));
+    }
 }

@@ -1,12 +1,14 @@
 //! What the connections do.
 
 mod offset;
+mod paced;
 pub(crate) mod pending;
-mod pipeline;
+pub(crate) mod pipeline;
 mod pop;
-mod pull;
+pub(crate) mod pull;
 mod send;
 mod send_back;
+mod sender;
 pub(crate) mod timer;
 mod transaction;
 
@@ -16,16 +18,11 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::BytesMut;
 use hdrhistogram::Histogram;
-use tenonmq_protocol::{
-    code::{RequestCode, ResponseCode},
-    frame::{FrameView, Serialization},
-    message::UniqueKeyGenerator,
-    writer::{Envelope, FrameWriter},
-};
+use tenonmq_protocol::{code::ResponseCode, frame::FrameView};
 
-use crate::{Phase, peer::Peer};
+pub(crate) use self::{paced::Window, sender::Sender};
+use crate::{peer::Peer, run::Phase};
 
 /// The kinds of load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +36,17 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Transaction => "transaction",
+            Self::Pull => "pull",
+            Self::Offset => "offset",
+            Self::SendBack => "send-back",
+            Self::Pop => "pop",
+        }
+    }
+
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Send | Self::Pull | Self::SendBack | Self::Pop => "messages",
@@ -52,8 +60,10 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) broker: SocketAddr,
+    pub(crate) connections: usize,
     pub(crate) in_flight: usize,
     pub(crate) size: usize,
+    /// Messages of one request.
     pub(crate) batch: usize,
     pub(crate) topic: String,
     /// Name that Apache's clients put into their requests and handles.
@@ -68,17 +78,27 @@ pub(crate) struct Settings {
 pub(crate) struct Tally {
     pub(crate) operations: u64,
     pub(crate) failures: u64,
-    /// Microseconds from request to reply.
+    /// Due in an open loop, and not answered long after its end.
+    pub(crate) unanswered: u64,
+    /// Microseconds from request to reply; in an open loop from the moment the operation was due.
     pub(crate) latency: Histogram<u64>,
 }
 
 impl Tally {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             operations: 0,
             failures: 0,
+            unanswered: 0,
             latency: Histogram::new_with_bounds(1, 60_000_000, 3).map_err(io::Error::other)?,
         })
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) -> io::Result<()> {
+        self.operations += other.operations;
+        self.failures += other.failures;
+        self.unanswered += other.unanswered;
+        self.latency.add(&other.latency).map_err(io::Error::other)
     }
 
     fn count(&mut self, operations: u64, since: Instant) {
@@ -89,13 +109,13 @@ impl Tally {
 }
 
 /// Makes sure that there is something to do.
-pub(crate) fn prepare(kind: Kind, settings: &Settings, connections: usize) -> io::Result<()> {
+pub(crate) fn prepare(kind: Kind, settings: &Settings) -> io::Result<()> {
     let fill = |index| match kind {
         Kind::Pull => pull::fill(settings, queue_of(index), pull::FILL),
         Kind::Pop => pull::fill(settings, queue_of(index), pop::FILL),
         _ => Ok(()),
     };
-    (0..connections).try_for_each(fill)
+    (0..settings.connections).try_for_each(fill)
 }
 
 /// Runs one connection until the phase says stop.
@@ -111,70 +131,38 @@ pub(crate) fn run(kind: Kind, settings: &Settings, index: usize, phase: &Phase) 
     }
 }
 
+/// Runs one connection of an open loop until its window has ended. Only sends and transactions have one.
+pub(crate) fn run_paced(kind: Kind, settings: &Settings, index: usize, window: Window) -> io::Result<Tally> {
+    let mut peer = Peer::connect(settings.broker)?;
+    match kind {
+        Kind::Send => send::run_paced(&mut peer, settings, index, window),
+        Kind::Transaction => transaction::run_paced(&mut peer, settings, index, window),
+        _ => Err(io::Error::other(format!("{} has no fixed rate", kind.name()))),
+    }
+}
+
 /// Connections have queues of their own.
-fn queue_of(index: usize) -> i32 {
+pub(crate) fn queue_of(index: usize) -> i32 {
     i32::try_from(index % 1024).unwrap_or(0)
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+pub(crate) fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Writes send requests of one producer, as the Java client would.
-struct Sender<'a> {
-    settings: &'a Settings,
-    queue_id: i32,
-    /// Properties in the wire's form, before those that every message has.
-    extra_properties: String,
-    sys_flag: i32,
-    keys: UniqueKeyGenerator,
-    body: Vec<u8>,
-    scratch: BytesMut,
-}
-
-impl<'a> Sender<'a> {
-    fn new(settings: &'a Settings, queue_id: i32) -> Self {
-        let keys = UniqueKeyGenerator::new([127, 0, 0, 1].into(), std::process::id(), queue_id.unsigned_abs());
-        let body = (0..settings.size).map(|at| b'a' + (at % 26) as u8).collect();
-        Self { settings, queue_id, extra_properties: String::new(), sys_flag: 0, keys, body, scratch: BytesMut::new() }
-    }
-
-    /// A sender of half messages.
-    fn of_half_messages(settings: &'a Settings, queue_id: i32) -> Self {
-        let extra_properties = "PGROUP\u{1}load\u{2}TRAN_MSG\u{1}true\u{2}".to_owned();
-        Self { extra_properties, sys_flag: 4, ..Self::new(settings, queue_id) }
-    }
-
-    fn write(&mut self, opaque: i32, out: &mut Vec<u8>) {
-        let now = now_ms();
-        let properties =
-            format!("{}UNIQ_KEY\u{1}{}\u{2}WAIT\u{1}true\u{2}", self.extra_properties, self.keys.next(now).as_str());
-        let envelope = Envelope::request(RequestCode::SEND_MESSAGE_V2, opaque);
-        let mut writer = FrameWriter::begin(&mut self.scratch, Serialization::Json, &envelope);
-        writer.field("a", "load").field("b", self.settings.topic.as_str()).field("c", "TBW102").field("d", 4);
-        writer.field("e", self.queue_id).field("f", self.sys_flag);
-        writer.field("g", now).field("h", 0).field("i", properties.as_str()).field("j", 0);
-        writer.field("k", false).field("m", false);
-        writer.finish(self.body.len());
-        out.extend_from_slice(&self.scratch);
-        out.extend_from_slice(&self.body);
-        self.scratch.clear();
-    }
-}
-
 /// Text of the reply when it is no success.
-fn failure(frame: &FrameView<'_>) -> String {
+pub(crate) fn failure(frame: &FrameView<'_>) -> String {
     tenonmq_protocol::command::Command::decode(frame).map_or_else(
         |error| error.to_string(),
         |command| format!("code {}: {}", command.code, command.remark.unwrap_or_default()),
     )
 }
 
-fn is_success(code: i32) -> bool {
+pub(crate) fn is_success(code: i32) -> bool {
     code == ResponseCode::SUCCESS.0
 }

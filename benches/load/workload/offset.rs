@@ -12,17 +12,17 @@ use tenonmq_protocol::{
 };
 
 use super::{Sender, Settings, Tally, pipeline, pull};
-use crate::{Phase, peer::Peer};
+use crate::{peer::Peer, run::Phase};
 
 pub(super) fn run(peer: &mut Peer, settings: &Settings, queue_id: i32, phase: &Phase) -> io::Result<Tally> {
     let mut sender = Sender::new(settings, queue_id);
     // Sent to and pulled from, topic and group exist: a commit creates neither.
-    pipeline::some(peer, settings, 1, |opaque, out| sender.write(opaque, out), |_| Ok(()))?;
+    pipeline::some(peer, settings.in_flight, 1, |opaque, out| sender.write(opaque, out), |_| Ok(()))?;
     // Whatever the pull is answered: Apache's queue may not have the message yet.
-    drop(pipeline::some(peer, settings, 1, |_, out| pull::request(settings, queue_id, 0, out), |_| Ok(())));
+    drop(pipeline::some(peer, settings.in_flight, 1, |_, out| pull::request(settings, queue_id, 0, out), |_| Ok(())));
     let mut header = BytesMut::new();
     let mut offset = 0;
-    pipeline::run(peer, settings, phase, |opaque, out| {
+    pipeline::run(peer, settings, phase, 1, |opaque, out| {
         offset += 1;
         let envelope = Envelope::request(RequestCode::UPDATE_CONSUMER_OFFSET, opaque);
         let mut writer = FrameWriter::begin(&mut header, Serialization::Json, &envelope);

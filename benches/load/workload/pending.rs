@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
 use tenonmq_benches::{ServerMeter, ServerUse};
 
 use super::{Sender, Settings, pipeline, queue_of};
@@ -34,11 +35,11 @@ struct Server {
     written: u64,
 }
 
-pub(crate) fn run(settings: &Settings, connections: usize, plan: Plan, pid: Option<u32>) -> io::Result<Outcome> {
+pub(crate) fn run(settings: &Settings, plan: Plan, pid: Option<u32>) -> io::Result<Outcome> {
     let look = |pid: u32| ServerMeter::start(pid)?.stop().map(|server| server.private_bytes);
     let before = pid.map(look).transpose()?;
     let started = Instant::now();
-    send(settings, connections, plan.count)?;
+    send(settings, plan.count)?;
     let sent_in = started.elapsed();
     let server = match (pid, before) {
         (Some(pid), Some(before)) => {
@@ -55,7 +56,8 @@ pub(crate) fn run(settings: &Settings, connections: usize, plan: Plan, pid: Opti
 }
 
 /// Each connection sends its share, and closes.
-fn send(settings: &Settings, connections: usize, count: u64) -> io::Result<()> {
+pub(crate) fn send(settings: &Settings, count: u64) -> io::Result<()> {
+    let connections = settings.connections;
     thread::scope(|scope| {
         let senders: Vec<_> = (0..connections)
             .map(|index| {
@@ -64,7 +66,13 @@ fn send(settings: &Settings, connections: usize, count: u64) -> io::Result<()> {
                     let mut sender = Sender::of_half_messages(settings, queue_of(index));
                     sender.extra_properties = "PGROUP\u{1}undecided\u{2}TRAN_MSG\u{1}true\u{2}".to_owned();
                     let share = (count.saturating_sub(index as u64)).div_ceil(connections as u64) as usize;
-                    pipeline::some(&mut peer, settings, share, |opaque, out| sender.write(opaque, out), |_| Ok(()))
+                    pipeline::some(
+                        &mut peer,
+                        settings.in_flight,
+                        share,
+                        |opaque, out| sender.write(opaque, out),
+                        |_| Ok(()),
+                    )
                 })
             })
             .collect();
@@ -79,6 +87,22 @@ fn written(pid: u32) -> io::Result<u64> {
     let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));
     line.and_then(|bytes| bytes.trim().parse().ok()).ok_or_else(|| io::Error::other("cannot read io"))
+}
+
+impl Outcome {
+    /// The figures; those of the server are null without its process.
+    pub(crate) fn json(&self) -> Value {
+        let server = self.server.as_ref();
+        json!({
+            "workload": "pending",
+            "parameters": { "count": self.plan.count, "idle_seconds": self.plan.idle.as_secs() },
+            "sent_in_seconds": self.sent_in.as_secs_f64(),
+            "private_bytes_before": server.map(|server| server.before),
+            "private_bytes": server.map(|server| server.pending),
+            "idle_cpu_seconds": server.map(|server| server.idle.cpu.as_secs_f64()),
+            "idle_written_bytes": server.map(|server| server.written),
+        })
+    }
 }
 
 impl fmt::Display for Outcome {

@@ -8,13 +8,15 @@ use tenonmq_protocol::{
 };
 
 use super::{Settings, Tally, failure, invalid, is_success};
-use crate::{Phase, peer::Peer};
+use crate::{peer::Peer, run::Phase};
 
-/// Keeps `in_flight` requests outstanding until the phase says stop. `write` appends one request with that `opaque`.
-pub(super) fn run(
+/// Keeps `in_flight` requests outstanding until the phase says stop. `write` appends one request with that `opaque`,
+/// which stands for `operations`.
+pub(crate) fn run(
     peer: &mut Peer,
     settings: &Settings,
     phase: &Phase,
+    operations: u64,
     mut write: impl FnMut(i32, &mut Vec<u8>),
 ) -> io::Result<Tally> {
     let mut tally = Tally::new()?;
@@ -30,7 +32,7 @@ pub(super) fn run(
             succeeded(&command, frame)?;
             let slot = command.opaque as usize % sent_at.len();
             if phase.measures() {
-                tally.count(1, sent_at[slot]);
+                tally.count(operations, sent_at[slot]);
             }
             sent_at[slot] = Instant::now();
             write(command.opaque, output);
@@ -42,9 +44,9 @@ pub(super) fn run(
 }
 
 /// Sends `count` requests, `in_flight` at a time, and gives each answer to `each`.
-pub(super) fn some(
+pub(crate) fn some(
     peer: &mut Peer,
-    settings: &Settings,
+    in_flight: usize,
     count: usize,
     mut write: impl FnMut(i32, &mut Vec<u8>),
     mut each: impl FnMut(&CommandView<'_>) -> io::Result<()>,
@@ -52,7 +54,7 @@ pub(super) fn some(
     let mut scratch = HeaderScratch::default();
     let (mut sent, mut answered) = (0, 0);
     while answered < count {
-        while sent < count && sent - answered < settings.in_flight {
+        while sent < count && sent - answered < in_flight {
             write(sent as i32, &mut peer.output);
             sent += 1;
         }

@@ -14,7 +14,7 @@ use tenonmq_protocol::{
 };
 
 use super::{Settings, Tally, failure, invalid, is_success, now_ms};
-use crate::{Phase, peer::Peer};
+use crate::{peer::Peer, run::Phase};
 
 /// Messages that a queue holds at least before it is popped.
 pub(super) const FILL: i32 = 50_000;

@@ -12,15 +12,15 @@ use tenonmq_protocol::{
 };
 
 use super::{Sender, Settings, Tally, failure, invalid, is_success};
-use crate::{Phase, peer::Peer};
+use crate::{peer::Peer, run::Phase};
 
 /// Messages that a queue holds at least before it is pulled.
-pub(super) const FILL: i32 = 20_000;
+pub(crate) const FILL: i32 = 20_000;
 /// `sysFlag` of a pull that carries its subscription and is not held.
 const SUBSCRIPTION: i32 = 4;
 
 /// Sends that many messages to a queue.
-pub(super) fn fill(settings: &Settings, queue_id: i32, count: i32) -> io::Result<()> {
+pub(crate) fn fill(settings: &Settings, queue_id: i32, count: i32) -> io::Result<()> {
     let mut peer = Peer::connect(settings.broker)?;
     let mut sender = Sender::new(settings, queue_id);
     let mut scratch = HeaderScratch::default();
@@ -41,7 +41,7 @@ pub(super) fn fill(settings: &Settings, queue_id: i32, count: i32) -> io::Result
 }
 
 /// Pulls one at a time: the next offset is known only from the answer.
-pub(super) fn run(peer: &mut Peer, settings: &Settings, queue_id: i32, phase: &Phase) -> io::Result<Tally> {
+pub(crate) fn run(peer: &mut Peer, settings: &Settings, queue_id: i32, phase: &Phase) -> io::Result<Tally> {
     let mut tally = Tally::new()?;
     let mut scratch = HeaderScratch::default();
     let mut asked = Instant::now();
@@ -70,7 +70,7 @@ pub(super) fn run(peer: &mut Peer, settings: &Settings, queue_id: i32, phase: &P
     Ok(tally)
 }
 
-pub(super) fn request(settings: &Settings, queue_id: i32, offset: i64, out: &mut Vec<u8>) {
+pub(crate) fn request(settings: &Settings, queue_id: i32, offset: i64, out: &mut Vec<u8>) {
     let mut header = BytesMut::new();
     let envelope = Envelope::request(RequestCode::PULL_MESSAGE, 0);
     let mut writer = FrameWriter::begin(&mut header, Serialization::Json, &envelope);

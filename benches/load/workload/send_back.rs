@@ -14,7 +14,7 @@ use tenonmq_protocol::{
 };
 
 use super::{Sender, Settings, Tally, invalid, pipeline};
-use crate::{Phase, peer::Peer};
+use crate::{peer::Peer, run::Phase};
 
 const MESSAGES: usize = 1_000;
 
@@ -28,7 +28,7 @@ pub(super) fn run(peer: &mut Peer, settings: &Settings, queue_id: i32, phase: &P
     let stored = store(peer, settings, queue_id)?;
     let mut next = stored.iter().cycle();
     let mut header = BytesMut::new();
-    pipeline::run(peer, settings, phase, |opaque, out| {
+    pipeline::run(peer, settings, phase, 1, |opaque, out| {
         let Some(message) = next.next() else { return };
         let envelope = Envelope::request(RequestCode::CONSUMER_SEND_MSG_BACK, opaque);
         let mut writer = FrameWriter::begin(&mut header, Serialization::Json, &envelope);
@@ -47,7 +47,7 @@ fn store(peer: &mut Peer, settings: &Settings, queue_id: i32) -> io::Result<Vec<
     let mut stored = Vec::with_capacity(MESSAGES);
     pipeline::some(
         peer,
-        settings,
+        settings.in_flight,
         MESSAGES,
         |opaque, out| sender.write(opaque, out),
         |answer| {

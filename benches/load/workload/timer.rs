@@ -10,6 +10,7 @@ use std::{
 
 use bytes::BytesMut;
 use hdrhistogram::Histogram;
+use serde_json::{Value, json};
 use tenonmq_benches::{ServerMeter, ServerUse};
 use tenonmq_protocol::{
     code::{RequestCode, ResponseCode},
@@ -48,8 +49,8 @@ pub(crate) struct Outcome {
     lateness: Histogram<u64>,
 }
 
-pub(crate) fn run(settings: &Settings, connections: usize, plan: Plan, pid: Option<u32>) -> io::Result<Outcome> {
-    let queues: Vec<i32> = (0..connections).map(queue_of).collect();
+pub(crate) fn run(settings: &Settings, plan: Plan, pid: Option<u32>) -> io::Result<Outcome> {
+    let queues: Vec<i32> = (0..settings.connections).map(queue_of).collect();
     let mut peer = Peer::connect(settings.broker)?;
     let mut begins = Vec::new();
     for queue in &queues {
@@ -90,7 +91,7 @@ fn until(time: i64) -> Duration {
 }
 
 /// Each connection sends its share; together they are due at the rate, in the order of sending on each connection.
-fn send(settings: &Settings, queues: &[i32], plan: Plan, first_due: i64) -> io::Result<()> {
+pub(crate) fn send(settings: &Settings, queues: &[i32], plan: Plan, first_due: i64) -> io::Result<()> {
     let count = queues.len() as u64;
     thread::scope(|scope| {
         let threads: Vec<_> = (0..count)
@@ -106,7 +107,7 @@ fn send(settings: &Settings, queues: &[i32], plan: Plan, first_due: i64) -> io::
                         number += count;
                         sender.write(opaque, out);
                     };
-                    pipeline::some(&mut peer, settings, share, write, |_| Ok(()))
+                    pipeline::some(&mut peer, settings.in_flight, share, write, |_| Ok(()))
                 })
             })
             .collect();
@@ -142,7 +143,7 @@ fn max_offset(peer: &mut Peer, settings: &Settings, queue_id: i32) -> io::Result
         writer.finish(0);
         out.extend_from_slice(&header);
     };
-    pipeline::some(peer, settings, 1, write, |answer| {
+    pipeline::some(peer, settings.in_flight, 1, write, |answer| {
         offset = answer.fields.number("offset").map_err(invalid)?;
         Ok(())
     })?;
@@ -188,6 +189,26 @@ impl Outcome {
         self.early += u64::from(late < 0);
         self.lateness.saturating_record(late.max(0) as u64);
         Ok(())
+    }
+
+    /// The figures; lateness is in milliseconds, what was not measured is null.
+    pub(crate) fn json(&self) -> Value {
+        let at = |quantile| self.lateness.value_at_quantile(quantile);
+        let cpu = self.fired.map(|fired| fired.cpu.as_secs_f64());
+        json!({
+            "workload": "timer",
+            "parameters": { "timers": self.plan.timers, "rate": self.plan.rate, "lead_seconds": self.plan.lead.as_secs() },
+            "sent_in_seconds": self.sent_in.as_secs_f64(),
+            "operations": self.delivered,
+            "early": self.early,
+            "lateness_ms": {
+                "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": self.lateness.max(),
+            },
+            "private_bytes_before": self.before,
+            "private_bytes": self.pending.map(|pending| pending.private_bytes),
+            "cpu_seconds": cpu,
+            "cpu_us_each": cpu.map(|cpu| cpu * 1e6 / self.delivered.max(1) as f64),
+        })
     }
 
     /// Whether every message came, and none twice.

@@ -11,10 +11,16 @@ use tenonmq_protocol::{
     writer::{Envelope, FrameWriter},
 };
 
-use super::{Sender, Settings, Tally, failure, invalid, is_success};
-use crate::{Phase, peer::Peer};
+use super::{
+    Sender, Settings, Tally, failure, invalid, is_success,
+    paced::{self, Answer, Window},
+    queue_of,
+};
+use crate::{peer::Peer, run::Phase};
 
 const COMMIT: i32 = 8;
+/// Marks the `opaque` of a commit in an open loop.
+const COMMITTING: i32 = 1 << 30;
 
 /// One transaction at a time goes on in each slot.
 #[derive(Clone, Copy)]
@@ -50,7 +56,7 @@ pub(super) fn run(peer: &mut Peer, settings: &Settings, queue_id: i32, phase: &P
                 sender.write(command.opaque, output);
             } else {
                 slot.committing = true;
-                commit(&command, &settings.topic, &mut header)?;
+                commit(&command, command.opaque, &settings.topic, &mut header)?;
                 output.extend_from_slice(&header);
                 header.clear();
             }
@@ -61,11 +67,27 @@ pub(super) fn run(peer: &mut Peer, settings: &Settings, queue_id: i32, phase: &P
     Ok(tally)
 }
 
-fn commit(half: &CommandView<'_>, topic: &str, out: &mut BytesMut) -> io::Result<()> {
+/// The commit has the half message's `opaque` with [`COMMITTING`] set.
+pub(super) fn run_paced(peer: &mut Peer, settings: &Settings, index: usize, window: Window) -> io::Result<Tally> {
+    let mut sender = Sender::of_half_messages(settings, queue_of(index));
+    let mut header = BytesMut::new();
+    let answer = |command: &CommandView<'_>, out: &mut Vec<u8>| {
+        if command.opaque & COMMITTING != 0 {
+            return Ok(Answer::Complete);
+        }
+        commit(command, command.opaque | COMMITTING, &settings.topic, &mut header)?;
+        out.extend_from_slice(&header);
+        header.clear();
+        Ok(Answer::GoesOn)
+    };
+    paced::run(peer, window.of(index, settings.connections, 1), |opaque, out| sender.write(opaque, out), answer)
+}
+
+fn commit(half: &CommandView<'_>, opaque: i32, topic: &str, out: &mut BytesMut) -> io::Result<()> {
     let field = |name| half.fields.get(name).ok_or_else(|| io::Error::other(format!("the reply has no {name}")));
     let id = OffsetMessageId::from_str(field("msgId")?).map_err(invalid)?;
     let key = field("transactionId")?;
-    let envelope = Envelope::request(RequestCode::END_TRANSACTION, half.opaque);
+    let envelope = Envelope::request(RequestCode::END_TRANSACTION, opaque);
     let mut writer = FrameWriter::begin(out, Serialization::Json, &envelope);
     writer.field("topic", topic).field("producerGroup", "load");
     writer.field("tranStateTableOffset", field("queueOffset")?).field("commitLogOffset", id.offset);
