@@ -59,8 +59,8 @@ async fn connection(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// As many bytes as a broker's answer to a send has. A pop finds 32 messages, without their bodies. A batch is taken
-/// apart, as its answer has an id for each message.
+/// As many bytes as a broker's answer has. A pop finds 32 messages, without their bodies. A batch is taken apart, as its
+/// answer has an id for each message. What is neither sent nor popped is answered with success alone.
 pub(crate) fn answer(frame: &FrameView<'_>, request: &CommandView<'_>, output: &mut BytesMut) {
     let envelope = Envelope::response(ResponseCode::SUCCESS, request.opaque);
     let mut writer = FrameWriter::begin(output, frame.serialization, &envelope);
@@ -78,7 +78,8 @@ pub(crate) fn answer(frame: &FrameView<'_>, request: &CommandView<'_>, output: &
             let ids = vec![MESSAGE_ID; messages].join(",");
             stored(&mut writer, &ids);
         }
-        _ => stored(&mut writer, MESSAGE_ID),
+        RequestCode::SEND_MESSAGE | RequestCode::SEND_MESSAGE_V2 => stored(&mut writer, MESSAGE_ID),
+        _ => {}
     }
     writer.finish(0);
 }
@@ -122,5 +123,15 @@ mod tests {
         let stored = answer_to(RequestCode::SEND_BATCH_MESSAGE, &body);
         let ids = stored.fields.iter().find(|(name, _)| name == "msgId").map(|(_, ids)| ids.split(',').count());
         assert_eq!((stored.code, stored.opaque, ids), (0, 7, Some(3)));
+    }
+
+    #[test]
+    fn only_a_send_is_told_where_its_message_lies() {
+        assert_eq!(answer_to(RequestCode::SEND_MESSAGE_V2, b"x").fields.len(), 6);
+        for code in
+            [RequestCode::UPDATE_CONSUMER_OFFSET, RequestCode::END_TRANSACTION, RequestCode::CONSUMER_SEND_MSG_BACK]
+        {
+            assert!(answer_to(code, b"").fields.is_empty());
+        }
     }
 }
