@@ -6,12 +6,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::error::FileError;
 use crate::fs::{FileSystem, OpenMode};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicI64, Ordering};
 
 /// Length of the file in bytes.
 const FILE_LEN: usize = 4096;

@@ -4,16 +4,15 @@
 //! waits, one `msync` for all that do: while it runs, others queue up for the next one (group commit).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::commit_log::CommitLog;
 use crate::config::FlushPolicy;
 use crate::error::FileError;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex};
 
 const PAGE: u64 = 4096;
 /// Under the synchronous policy, time after which bytes that nobody waits for are flushed too.

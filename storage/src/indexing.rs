@@ -10,18 +10,18 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use tenonmq_protocol::message::{LogItem, RecordError, RecordView};
 
 use crate::commit_log::CommitLog;
 use crate::error::FileError;
 use crate::fs::FileSystem;
 use crate::index::Index;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex};
 use crate::watermark::Mark;
 
 /// Shortest time between two looks for new records: a send does not pay for waking this thread more often.

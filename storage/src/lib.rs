@@ -37,11 +37,14 @@ pub mod light;
 pub mod lock;
 pub mod metrics;
 pub mod mmap;
+#[cfg(all(test, feature = "loom"))]
+mod models;
 mod open;
 pub mod poison;
 pub mod retention;
 mod sound;
 pub mod store;
+pub mod sync;
 mod threads;
 pub mod watermark;
 

@@ -19,12 +19,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::fs::{FileSystem, OpenMode};
+use crate::sync::atomic::AtomicUsize;
 
 const PAGE: usize = 4096;
 
@@ -35,6 +36,8 @@ pub struct MappedLog {
     file: File,
     path: PathBuf,
     published: AtomicUsize,
+    #[cfg(feature = "loom")]
+    witness: crate::sync::Witness,
 }
 
 /// The one handle that may change a [`MappedLog`]. Not `Clone`; every change takes `&mut self`.
@@ -45,7 +48,15 @@ impl LogWriter {
     /// Maps the first `len` bytes of `file`, which must be that long. Nothing is published yet.
     pub fn map(file: File, path: PathBuf, len: usize) -> io::Result<Self> {
         let map = map_whole(&file, len)?;
-        Ok(Self(Arc::new(MappedLog { map, file, path, published: AtomicUsize::new(0) })))
+        let log = MappedLog {
+            map,
+            file,
+            path,
+            published: AtomicUsize::new(0),
+            #[cfg(feature = "loom")]
+            witness: crate::sync::Witness::default(),
+        };
+        Ok(Self(Arc::new(log)))
     }
 
     /// Takes the writer's place again, when nobody else holds the log. Gives it back otherwise.
@@ -74,6 +85,8 @@ impl LogWriter {
     pub fn room(&mut self, len: usize) -> Option<&mut [u8]> {
         let start = self.0.published.load(Ordering::Relaxed);
         start.checked_add(len).filter(|&end| end <= self.0.map.len())?;
+        #[cfg(feature = "loom")]
+        self.0.witness.written(start..start + len);
         // SAFETY: `start..start + len` is inside the mapping (checked above). This is the only reference to
         // it: readers stop at `published`, and `&mut self` rules out a second borrow from the only writer.
         Some(unsafe { slice::from_raw_parts_mut(self.0.map.as_mut_ptr().add(start), len) })
@@ -91,7 +104,7 @@ impl LogWriter {
     pub fn retract(&mut self, end: usize) -> bool {
         let Some(log) = Arc::get_mut(&mut self.0) else { return false };
         let end = end.min(log.map.len());
-        *log.published.get_mut() = end;
+        log.published.store(end, Ordering::Relaxed); // nobody else can look
         true
     }
 
@@ -139,6 +152,8 @@ impl MappedLog {
         if range.start > range.end || range.end > self.published() {
             return None;
         }
+        #[cfg(feature = "loom")]
+        self.witness.read(range.clone());
         // SAFETY: the range is inside the mapping and below `published`: written before the store that we just
         // observed, and not changed while this log is shared (`retract` needs the only reference, and this
         // slice borrows one). The mapping lives as long as `self`.
@@ -224,6 +239,8 @@ pub struct MappedCells {
     path: PathBuf,
     grain: Grain,
     reserved: AtomicUsize,
+    #[cfg(feature = "loom")]
+    cells: crate::sync::Cells,
 }
 
 impl MappedCells {
@@ -233,7 +250,15 @@ impl MappedCells {
         // Without this the first touch of a new file makes the kernel bring all of it into the page cache: 6 MB and
         // milliseconds for an entry of 20 bytes. A hint, so a refusal does not matter.
         let _ = map.advise(Advice::Random);
-        Ok(Self { map, file: Some(file), path, grain, reserved: AtomicUsize::new(0) })
+        Ok(Self {
+            #[cfg(feature = "loom")]
+            cells: crate::sync::Cells::new(&std::fs::read(&path)?[..len], grain.size()),
+            map,
+            file: Some(file),
+            path,
+            grain,
+            reserved: AtomicUsize::new(0),
+        })
     }
 
     /// Closes the file and keeps the mapping: for stores with more mapped files than a process may have open.
@@ -313,6 +338,8 @@ impl MappedCells {
                 }
             }
         }
+        #[cfg(feature = "loom")]
+        self.cells.read(offset / self.grain.size(), out, self.grain.size());
         true
     }
 
@@ -339,6 +366,8 @@ impl MappedCells {
                 }
             }
         }
+        #[cfg(feature = "loom")]
+        self.cells.write(offset / self.grain.size(), data, self.grain.size());
         true
     }
 

@@ -3,11 +3,9 @@
 //! Reasons come and go independently: a failed flush stays until restart, a full disk ends by itself. One atomic
 //! word answers the append path; the texts are behind a lock that only refusals take.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
-use parking_lot::Mutex;
-
 use crate::error::Unwritable;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU8, Ordering};
 
 const POISONED: u8 = 1;
 const CLOSED: u8 = 2;

@@ -2,12 +2,10 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tenonmq_protocol::message::properties::names;
 use tenonmq_protocol::message::record::reserve_properties_crc;
@@ -34,6 +32,8 @@ use crate::lock::{AbortFile, DirectoryLock};
 use crate::metrics::StoreStats;
 use crate::open::{self, RunMark};
 use crate::poison::{AppendClass, Gate};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::threads::{Keeper, Threads};
 use crate::watermark::{Durability, Mark, Ticket, Watermarks};
 
@@ -138,7 +138,7 @@ impl Store {
         Self(Arc::new(Shared { threads, keeper, parts, refused, offsets_in_text, light_hook, closing }))
     }
 
-    fn parts(&self) -> &Parts {
+    pub(crate) fn parts(&self) -> &Parts {
         &self.0.parts
     }
 

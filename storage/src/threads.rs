@@ -10,11 +10,8 @@
 //! They hold parts of the store and never the store itself, so that dropping it ends them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
@@ -26,6 +23,8 @@ use crate::flush::Flusher;
 use crate::indexing::Indexer;
 use crate::poison::Gate;
 use crate::retention::{self, Cleaning};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Pages of a queue that must wait for a flush outside the thorough ones (`flushConsumeQueueLeastPages`).
 const QUEUE_LEAST_PAGES: u32 = 2;
@@ -192,7 +191,7 @@ impl Keeper {
         while !*stop {
             self.stopped.wait_for(&mut stop, LOOK);
             if !*stop {
-                parking_lot::MutexGuard::unlocked(&mut stop, || self.tick());
+                MutexGuard::unlocked(&mut stop, || self.tick());
             }
         }
     }

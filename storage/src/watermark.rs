@@ -8,10 +8,10 @@
 //! flush, for a replica or for new data, is one list: a waiter names the mark and the offset it needs.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Log offsets up to which something holds, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,8 +143,9 @@ impl Progress {
 
     /// The log is on disk up to `end`.
     pub(crate) fn flushed_to(&self, end: u64) {
-        self.flushed.fetch_max(end, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        self.flushed.fetch_max(end, Ordering::AcqRel);
+        fence(Ordering::SeqCst); // pairs with the fence in `reached`
+        if self.waiting.load(Ordering::Relaxed) > 0 {
             self.wake(|waiter| waiter.mark == Mark::Flushed && waiter.offset <= end);
         }
     }
@@ -202,7 +203,9 @@ impl Progress {
                 return Poll::Ready(true);
             }
             registered.set(mark, offset, context.waker());
-            if mark != Mark::Flushed {
+            if mark == Mark::Flushed {
+                fence(Ordering::SeqCst); // pairs with the fence in `flushed_to`
+            } else {
                 settle();
             }
             // Looked at again after registering: a mark raised in between would have woken nobody.

@@ -7,17 +7,19 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering, fence},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use tenonmq_storage::Queue;
+use tenonmq_storage::{
+    Queue,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering, fence},
+    },
+};
 use tokio::sync::oneshot;
 
 use crate::filter::Filter;

@@ -9,13 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::segment::SegmentFiles;
 use crate::error::{FileError, Unwritable};
 use crate::fs::{OpenMode, is_disk_full};
 use crate::mmap::{LogWriter, MappedLog};
 use crate::poison::Gate;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Time between two attempts to make a segment that could not be made.
 const RETRY: Duration = Duration::from_millis(500);
@@ -100,9 +99,9 @@ impl Allocator {
         }
     }
 
-    fn make_wanted(&self, state: &mut parking_lot::MutexGuard<'_, State>) {
+    fn make_wanted(&self, state: &mut MutexGuard<'_, State>) {
         if let Some(base) = state.wanted.filter(|_| state.failed.is_none()) {
-            let made = parking_lot::MutexGuard::unlocked(state, || self.make(base));
+            let made = MutexGuard::unlocked(state, || self.make(base));
             self.keep(state, base, made);
         }
     }
@@ -173,7 +172,7 @@ impl Allocator {
         let mut state = self.state.lock();
         while !state.stop {
             if let Some((log, range)) = state.populate.take() {
-                parking_lot::MutexGuard::unlocked(&mut state, || populate(&log, range));
+                MutexGuard::unlocked(&mut state, || populate(&log, range));
                 continue;
             }
             match state.wanted {
@@ -190,11 +189,11 @@ impl Allocator {
     }
 
     /// Sets the reserve aside again, if it was spent and there is room.
-    fn restock(&self, state: &mut parking_lot::MutexGuard<'_, State>) {
+    fn restock(&self, state: &mut MutexGuard<'_, State>) {
         if !state.reserve_spent {
             return;
         }
-        let restocked = parking_lot::MutexGuard::unlocked(state, || self.reserve.take());
+        let restocked = MutexGuard::unlocked(state, || self.reserve.take());
         if restocked {
             state.reserve_spent = false;
             self.gate.set_disk_full(None);

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use tenonmq_protocol::message::record::{BLANK_LEN, MAX_PROPERTIES, encode_blank, fill_properties_crc};
 use tenonmq_protocol::message::{Assigned, NewRecord, SysFlag, TransactionType};
@@ -20,6 +19,7 @@ use crate::fs::is_disk_full;
 use crate::light::Places;
 use crate::mmap::LogWriter;
 use crate::poison::AppendClass;
+use crate::sync::MutexGuard;
 use crate::watermark::Ticket;
 
 /// What is said to be missing when a queue finds no room: the most it takes at once, in bytes.

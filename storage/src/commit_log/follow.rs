@@ -4,13 +4,13 @@
 //! and each record is entered into its queue, through the same dispatch path as everywhere, when its last byte is there. Readers
 //! see whole records only: *confirmed* follows what is dispatched.
 
-use parking_lot::MutexGuard;
 use tenonmq_protocol::message::{LogItem, RecordError};
 
 use super::{CommitLog, Role, Tail};
 use crate::dispatch::Dispatcher;
 use crate::error::{FollowError, Unwritable};
 use crate::poison::AppendClass;
+use crate::sync::MutexGuard;
 
 impl CommitLog {
     /// Appends `bytes`, which start at `offset` of the master's log and do not cross the end of a file. Returns the new end.

@@ -16,11 +16,8 @@ mod segment;
 
 use std::sync::{Arc, Weak};
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tenonmq_protocol::message::RecordView;
 
 pub(crate) use self::allocator::{Allocator, ReserveFile};
@@ -35,6 +32,8 @@ use crate::config::StoreConfig;
 use crate::error::{FileError, Unwritable};
 use crate::poison::{AppendClass, Gate};
 use crate::sound::Reads;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::watermark::{Mark, Progress, Watermarks};
 
 /// The log and its tail.

@@ -1,11 +1,11 @@
 //! Following the log: raw bytes from any offset, by reference, as they become visible.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use super::CommitLog;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::watermark::Mark;
 
 /// Reads the log from an offset on, and keeps what it has not read yet from being removed.

@@ -18,10 +18,8 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::Queue;
@@ -30,6 +28,8 @@ use super::file::{Place, QueueKind, file_name, is_file_name};
 use crate::error::FileError;
 use crate::fs::{OpenMode, read_exact_at};
 use crate::light::is_light;
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
 
 /// Directory below the root that holds the extension files.
 pub const FOLDER: &str = "consumequeue_ext";

@@ -7,16 +7,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
-use parking_lot::Mutex;
 
 use super::entry::{BatchEntry, Entry};
 use super::ext::ExtSettings;
 use crate::error::FileError;
 use crate::fs::{FileSystem, OpenMode};
 use crate::mmap::{Grain, MappedCells};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Smallest number of bytes reserved ahead of the writer of a queue.
 const MIN_STEP: usize = 4 << 10;

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::SeekFrom;
@@ -17,6 +16,7 @@ use super::lookup::Located;
 use super::open_files::Shared;
 use crate::error::{FileError, OpenError};
 use crate::fs::{OpenMode, read_exact_at};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 /// Files at the end of a queue whose entries are walked.
 const WALKED_FILES: usize = 3;

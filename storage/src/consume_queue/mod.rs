@@ -29,7 +29,6 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use smallvec::SmallVec;
@@ -39,6 +38,7 @@ use self::ext::ExtFiles;
 use self::file::{OpenFile, Place, QueueFiles, QueueKind};
 use self::open_files::Shared;
 use crate::error::FileError;
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 /// Sizes in bytes, as stored, up to which appended records are counted together. Those of Apache's metrics.
 pub const SIZE_CLASSES: [u32; 6] = [1 << 10, 4 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20];

@@ -4,12 +4,12 @@
 //! which they mapped files, and the least used ones are closed when there are too many.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
 use super::Queue;
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicIsize, Ordering};
 
 /// Most queue files mapped at a time.
 const MAX_MAPPED: isize = 16_384;

@@ -6,9 +6,6 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::{Mutex, RwLock};
 
 use super::ext::ExtSettings;
 use super::file::{Place, QueueKind, is_file_name};
@@ -18,6 +15,8 @@ use crate::config::StoreConfig;
 use crate::error::{FileError, OpenError};
 use crate::fs::FileSystem;
 use crate::light::{self, is_light};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, RwLock};
 
 /// Most threads used for loading.
 const MAX_LOADERS: usize = 8;

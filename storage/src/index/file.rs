@@ -16,11 +16,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use crate::error::FileError;
 use crate::fs::{FileSystem, OpenMode};
 use crate::mmap::{Grain, MappedCells};
+use crate::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 /// Length of the header in bytes.
 pub(crate) const HEADER_LEN: usize = 40;

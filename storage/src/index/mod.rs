@@ -18,7 +18,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use parking_lot::Mutex;
 use tenonmq_protocol::message::properties::java_hash_behind;
 
 use self::file::{HEADER_LEN, Header, IndexFile, Layout, Wanted};
@@ -27,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::StoreConfig;
 use crate::error::FileError;
 use crate::fs::{FileSystem, OpenMode};
+use crate::sync::Mutex;
 
 /// Answer to a query by key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
