@@ -1,7 +1,7 @@
 //! A data directory of some tens of kilobytes with one of everything in it, for tests that damage every byte.
 //!
 //! A real broker writes it, for real clients: ordinary messages, a batch, delays by level and by time, transactions that are
-//! committed, rolled back and open, a message that was sent back, and offsets of a group.
+//! committed, rolled back and open, a message that was sent back, offsets of a group, and leases of another.
 
 use std::{
     fs, io,
@@ -19,7 +19,7 @@ use tenonmq_broker::{
     },
     lifecycle::Running,
 };
-use tenonmq_client::{Check, ConsumeOutcome, LocalState, Message, Producer, TransactionProducer};
+use tenonmq_client::{Check, ConsumeOutcome, LocalState, Message, Producer, SimpleConsumer, TransactionProducer};
 use tenonmq_storage::StoreConfig;
 
 use crate::client_suite::support::{self, until};
@@ -94,6 +94,7 @@ async fn fill(name_server: &str) {
     producer.send(Message::new("later", "by time").delay(std::time::Duration::from_secs(3600))).await.expect("sent");
     transactions(name_server).await;
     consumed(name_server).await;
+    leased(name_server).await;
     producer.shutdown().await;
 }
 
@@ -135,13 +136,34 @@ async fn consumed(name_server: &str) {
     consumer.shutdown().await;
 }
 
+/// A group takes the batch for an hour and is done with one message of it.
+async fn leased(name_server: &str) {
+    let builder = SimpleConsumer::builder(name_server).group("LG").subscribe("batch", "*").consume_from_earliest();
+    let consumer = builder.connect().await.expect("a consumer");
+    let mut taken = Vec::new();
+    until("the batch is taken", async || {
+        taken.extend(consumer.receive(3, std::time::Duration::from_secs(3600)).await.expect("messages"));
+        taken.len() == 3
+    })
+    .await;
+    consumer.ack(&taken[1]).await.expect("an acknowledgement");
+    consumer.shutdown().await;
+}
+
 /// Opens the directory as a broker does at its start; `verified` compares records with their checksums whenever they are
 /// read.
 ///
 /// # Errors
 /// The broker would not start.
 pub fn open(root: &Path, kind: Kind, verified: bool) -> Result<Core, CoreError> {
-    let config = config(root, kind);
+    open_with(config(root, kind), verified)
+}
+
+/// As [`open`], with other settings.
+///
+/// # Errors
+/// The broker would not start.
+pub fn open_with(config: Arc<LiveConfig>, verified: bool) -> Result<Core, CoreError> {
     let store =
         StoreConfig { verify_reads: verified, reserve_bytes: 0, populate_ahead: 0, ..config.load().store.clone() };
     let address = ([127, 0, 0, 1], 10911).into();

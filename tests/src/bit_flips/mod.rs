@@ -2,11 +2,13 @@
 //!
 //! A tiny directory (see [`tiny_store`]) is copied, one bit of one file is turned over, and a broker opens the copy. Either it
 //! says which file is wrong, or every message that it delivers is compared, byte for byte, with what was stored.
+//! A directory that Apache wrote can take its place ([`golden`]).
 //! [`Finding`] says what became of it; where a wrong message was delivered, [`fields`] says which part of the record it was.
 //!
 //! Nothing may panic, and nothing but the parts that Apache's format leaves unguarded may come out wrong: [`UNGUARDED`].
 
 pub mod fields;
+mod golden;
 mod report;
 mod truth;
 
@@ -16,6 +18,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tenonmq_broker::core::{Core, CoreError};
 
 pub use self::{report::Report, truth::Truth};
 use crate::tiny_store::{self, Kind};
@@ -23,11 +26,27 @@ use crate::tiny_store::{self, Kind};
 /// A directory, what a broker delivers of it while it is whole, and its files.
 pub struct Subject {
     folder: TempDir,
-    kind: Kind,
+    origin: Origin,
     /// Whether the broker that opens it compares checksums whenever it reads.
     verified: bool,
     truth: Truth,
     files: Vec<(PathBuf, usize)>,
+}
+
+/// Who wrote a directory, and so with which settings it is opened.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    Tiny(Kind),
+    Golden(&'static str),
+}
+
+impl Origin {
+    fn open(self, root: &Path, verified: bool) -> Result<Core, CoreError> {
+        match self {
+            Self::Tiny(kind) => tiny_store::open(root, kind, verified),
+            Self::Golden(variant) => tiny_store::open_with(golden::config(root, variant), verified),
+        }
+    }
 }
 
 /// One bit.
@@ -65,6 +84,23 @@ impl Subject {
     /// # Panics
     /// A broker cannot open it.
     pub fn new(folder: TempDir, kind: Kind, verified: bool) -> io::Result<Self> {
+        Self::of(folder, Origin::Tiny(kind), verified)
+    }
+
+    /// Takes a captured directory of Apache: `clean`, `killed` or `ext`. What is delivered of it is what the listing says.
+    ///
+    /// # Errors
+    /// It cannot be copied.
+    ///
+    /// # Panics
+    /// A broker cannot open it, or delivers something else.
+    pub fn golden(variant: &'static str, verified: bool) -> io::Result<Self> {
+        let subject = Self::of(copied(&golden::data(variant))?, Origin::Golden(variant), verified)?;
+        golden::assert_as_listed(&subject.truth, variant)?;
+        Ok(subject)
+    }
+
+    fn of(folder: TempDir, origin: Origin, verified: bool) -> io::Result<Self> {
         let files = tiny_store::files(folder.path())?;
         let with_length = |path: PathBuf| {
             let len = used(&fs::read(folder.path().join(&path))?);
@@ -72,10 +108,10 @@ impl Subject {
         };
         let files = files.into_iter().map(with_length).collect::<io::Result<_>>()?;
         let copy = copied(folder.path())?;
-        let core = tiny_store::open(copy.path(), kind, verified).expect("a whole directory opens");
+        let core = origin.open(copy.path(), verified).expect("a whole directory opens");
         let truth = Truth::of(&core);
         drop(core);
-        Ok(Self { folder, kind, verified, truth, files })
+        Ok(Self { folder, origin, verified, truth, files })
     }
 
     /// All bits of all files, but for the zeros behind their ends.
@@ -111,7 +147,7 @@ impl Subject {
             *byte ^= 1 << bit.bit;
         }
         fs::write(&path, content)?;
-        Ok(match tiny_store::open(copy.path(), self.kind, self.verified) {
+        Ok(match self.origin.open(copy.path(), self.verified) {
             Ok(core) => self.truth.compare(&core),
             Err(_) => Finding::Refused,
         })
@@ -126,7 +162,9 @@ impl Subject {
             return format!("commitlog: {}", fields::at(&content, bit.at));
         }
         match name.split_once('/') {
-            Some((folder @ ("consumequeue" | "index"), _)) => folder.to_owned(),
+            Some((folder @ ("consumequeue" | "batchconsumequeue" | "consumequeue_ext" | "index"), _)) => {
+                folder.to_owned()
+            }
             _ => name,
         }
     }

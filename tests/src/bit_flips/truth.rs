@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tenonmq_broker::core::Core;
 use tenonmq_protocol::message::RecordView;
-use tenonmq_storage::FetchLimits;
+use tenonmq_storage::{FetchLimits, light::is_light};
 
 use super::{Finding, fields};
 
@@ -19,6 +19,10 @@ pub struct Truth {
     offsets: BTreeSet<(String, String, i32, i64)>,
     /// Transactions that are open.
     pending: usize,
+    /// Messages that a group holds.
+    leases: i64,
+    /// Timers that wait.
+    timers: usize,
 }
 
 impl Truth {
@@ -26,10 +30,16 @@ impl Truth {
     pub fn of(core: &Core) -> Self {
         let mut messages = BTreeMap::new();
         deliver(core, |topic, queue_id, bytes| {
-            let offset = RecordView::parse(bytes).map_or(-1, |record| record.queue_offset());
+            let offset = RecordView::parse(bytes).map_or(-1, |record| number(topic, &record));
             messages.insert((topic.to_owned(), queue_id, offset), bytes.to_vec());
         });
-        Self { messages, offsets: offsets(core), pending: core.transactions.pending() }
+        let (leases, timers) = (core.pops.open_leases(), timers(core));
+        Self { messages, offsets: offsets(core), pending: core.transactions.pending(), leases, timers }
+    }
+
+    /// What is delivered for this record.
+    pub fn delivered(&self, topic: &str, queue_id: i32, record: &RecordView<'_>) -> Option<&[u8]> {
+        self.messages.get(&(topic.to_owned(), queue_id, number(topic, record))).map(Vec::as_slice)
     }
 
     /// How many there are.
@@ -51,7 +61,7 @@ impl Truth {
                 wrong.get_or_insert("no record");
                 return;
             };
-            let place = (topic.to_owned(), queue_id, record.queue_offset());
+            let place = (topic.to_owned(), queue_id, number(topic, &record));
             match self.messages.get(&place) {
                 None => drop(wrong.get_or_insert("place")),
                 Some(stored) => {
@@ -78,10 +88,24 @@ impl Truth {
             Finding::Changed("open transactions")
         } else if offsets(core) != self.offsets {
             Finding::Changed("consumer offsets")
+        } else if core.pops.open_leases() != self.leases {
+            Finding::Changed("open leases")
+        } else if timers(core) != self.timers {
+            Finding::Changed("timers")
         } else {
             Finding::Harmless
         }
     }
+}
+
+/// Tells the messages of a queue apart: the queue offset, but in a light queue, whose records name their offset in another one,
+/// the place in the log.
+fn number(topic: &str, record: &RecordView<'_>) -> i64 {
+    if is_light(topic) { record.physical_offset() } else { record.queue_offset() }
+}
+
+fn timers(core: &Core) -> usize {
+    core.timers.progress(core.clock.now_ms()).pending
 }
 
 fn offsets(core: &Core) -> BTreeSet<(String, String, i32, i64)> {
