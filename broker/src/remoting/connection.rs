@@ -278,7 +278,7 @@ impl<D: Dispatch + ?Sized> Task<D> {
         }
     }
 
-    /// Writes all replies. A peer that takes nothing for [`Limits::write_timeout`] loses the connection.
+    /// Writes all replies. A peer that takes nothing for [`Limits::write_timeout`](super::server::Limits::write_timeout) loses the connection.
     async fn flush(&mut self) -> io::Result<()> {
         let mut has_waited = false;
         while let Some(buffers) = &mut self.buffers
