@@ -78,16 +78,18 @@ impl Delays {
         DelayOffsets { data_version, offset_table: self.offsets() }
     }
 
-    /// Writes the file if a level has moved since the last time. Blocks on the disk: not for a connection's task.
+    /// Writes the file if a level has moved since the last time, after what was delivered is on the disk: a power cut that
+    /// took a copy, but not that it was made, would lose the message. Blocks on the disk: not for a connection's task.
     ///
     /// # Errors
-    /// The file cannot be written; the next call tries again.
-    pub fn save(&self, now_ms: i64) -> Result<(), FileError> {
+    /// The log cannot be flushed, or the file not be written; the next call tries again.
+    pub fn save(&self, store: &Store, now_ms: i64) -> Result<(), FileError> {
         let mut written = self.file.written.lock();
         let table = self.offsets();
         if written.table.as_ref() == Some(&table) {
             return Ok(());
         }
+        store.flush()?;
         let data_version = self.file.version(&mut written, now_ms);
         let body = DelayOffsets { data_version, offset_table: table };
         core::save_json(&self.file.file, &body)?;

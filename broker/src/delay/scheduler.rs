@@ -216,7 +216,8 @@ pub async fn keep_delivering(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
         let saves = core.clock.now_ms() >= save_at;
         let worked = spawn_blocking(move || {
             let next = scheduler.step();
-            if saves && let Err(error) = scheduler.core.delays.save(scheduler.core.clock.now_ms()) {
+            let core = &scheduler.core;
+            if saves && let Err(error) = core.delays.save(&core.store, core.clock.now_ms()) {
                 tracing::error!(%error, "delay offsets not saved; the next period tries again");
             }
             (scheduler, next)

@@ -249,13 +249,25 @@ async fn how_far_the_levels_are_is_saved_as_apache_does() {
     delayed(&broker, &peer, 18).await;
     broker.advance(SECOND);
     step(&broker);
-    broker.core.delays.save(broker.core.clock.now_ms()).unwrap();
+    broker.core.delays.save(&broker.core.store, broker.core.clock.now_ms()).unwrap();
     let saved = fs::read_to_string(broker.folder().join("config/delayOffset.json")).unwrap();
     let saved: String = saved.split_whitespace().collect();
     assert_eq!(
         saved,
         "{\"dataVersion\":{\"counter\":0,\"stateVersion\":0,\"timestamp\":0},\"offsetTable\":{1:1,18:0}}"
     );
+}
+
+#[tokio::test]
+async fn how_far_the_levels_are_is_not_saved_before_what_was_delivered_is_on_the_disk() {
+    let (broker, peer) = broker();
+    delayed(&broker, &peer, 1).await;
+    broker.advance(SECOND);
+    step(&broker);
+    let delivered = broker.core.store.watermarks();
+    assert!(delivered.flushed < delivered.appended, "nothing has flushed the log yet: {delivered:?}");
+    broker.core.delays.save(&broker.core.store, broker.core.clock.now_ms()).unwrap();
+    assert!(broker.core.store.watermarks().flushed >= delivered.appended);
 }
 
 #[tokio::test]

@@ -129,7 +129,7 @@ fn close(core: &Core) -> Result<(), FileError> {
     if let Err(error) = core.offsets.save(core.clock.now_ms()) {
         error!(%error, "consumer offsets not saved");
     }
-    if let Err(error) = core.delays.save(core.clock.now_ms()) {
+    if let Err(error) = core.delays.save(&core.store, core.clock.now_ms()) {
         error!(%error, "delay offsets not saved; delayed messages may be delivered again");
     }
     if let Err(error) = core.pops.save_orders(core) {

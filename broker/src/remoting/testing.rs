@@ -141,7 +141,7 @@ impl TestBroker {
         self.core.offsets.save(self.core.clock.now_ms()).unwrap();
         self.core.groups.save().unwrap();
         self.core.filters.save(self.core.clock.now_ms()).unwrap();
-        self.core.delays.save(self.core.clock.now_ms()).unwrap();
+        self.core.delays.save(&self.core.store, self.core.clock.now_ms()).unwrap();
         self.core.timers.close(&self.core).unwrap();
         self.core.store.shutdown().unwrap();
         let Self { core, dispatch, folder, clock } = self;
