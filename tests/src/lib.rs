@@ -9,4 +9,5 @@ pub mod network;
 pub mod own_broker;
 pub mod power_cut;
 pub mod simulation;
+pub mod temporary_broker;
 pub mod tiny_store;

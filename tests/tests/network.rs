@@ -1,67 +1,53 @@
 //! Peers that vanish, dribble, do not read or send too much, and networks that cut and mix up: nobody else notices, and
 //! nothing stays of them. The long form, with figures, is the program `network`.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use tenonmq_broker::{config::LiveConfig, core::clock::Clock, lifecycle::Running, remoting::Load};
+use tenonmq_broker::remoting::Load;
 use tenonmq_client::{Message, Producer, PullConsumer};
-use tenonmq_tests::network::{
-    self, TOPIC, frames,
-    proxy::{Manner, Proxy},
-    wire::Wire,
+use tenonmq_tests::{
+    network::{
+        self, TOPIC, frames,
+        proxy::{Manner, Proxy},
+        wire::Wire,
+    },
+    temporary_broker::TemporaryBroker,
 };
 use tokio::{io::AsyncReadExt, time::timeout};
 
 /// Longer than anything takes here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Broker {
-    running: Running,
-    address: SocketAddr,
-    _data: tempfile::TempDir,
-}
+struct Broker(TemporaryBroker);
 
 impl Broker {
     /// With one message in queue 0 of the topic.
     async fn start(more: &[(&str, &str)]) -> Self {
-        let data = tempfile::tempdir().expect("a temporary directory");
-        let root = data.path().to_string_lossy().into_owned();
-        let mut settings = vec![
-            ("storePathRootDir", root.as_str()),
-            ("mappedFileSizeCommitLog", "67108864"),
-            ("listenPort", "0"),
-            ("namesrvListenPort", "0"),
-            ("httpEnable", "false"),
-            ("bindAddress", "127.0.0.1"),
-            ("brokerIP1", "127.0.0.1"),
-        ];
-        settings.extend_from_slice(more);
-        let config = LiveConfig::embedded(settings).expect("valid settings");
-        let running = Running::start(config, Clock::system()).await.expect("the broker starts");
-        let address = running.addresses().broker.expect("the broker listens");
-        let broker = Self { running, address, _data: data };
+        let own = [("httpEnable", "false"), ("mappedFileSizeCommitLog", "67108864")];
+        let settings = [own.as_slice(), more].concat();
+        let broker = Self(TemporaryBroker::start(&settings).await.expect("the broker starts"));
         assert_eq!(broker.connect().await.ask(&network::send(1, b"first", "")).await.expect("an answer"), 0);
         broker
     }
 
     async fn connect(&self) -> Wire {
-        Wire::connect(self.address).await.expect("the broker accepts")
+        Wire::connect(self.0.address).await.expect("the broker accepts")
     }
 
     fn load(&self) -> Load {
-        let core = self.running.core().expect("the broker role");
+        let core = self.0.running.core().expect("the broker role");
         core.loads.lock().iter().find(|(port, _)| *port == "main").expect("the main port").1.clone()
     }
 
     /// Messages in queue 0.
     fn stored(&self) -> i64 {
-        let core = self.running.core().expect("the broker role");
+        let core = self.0.running.core().expect("the broker role");
         core.store.queue(TOPIC, 0).max_offset()
     }
 
     fn producers(&self) -> usize {
-        let core = self.running.core().expect("the broker role");
+        let core = self.0.running.core().expect("the broker role");
         core.clients.producer_groups().iter().map(|group| group.members().len()).sum()
     }
 
@@ -78,7 +64,7 @@ impl Broker {
     }
 
     async fn stop(self) {
-        timeout(PATIENCE, self.running.shutdown()).await.expect("the stop does not wait for anybody");
+        timeout(PATIENCE, self.0.running.shutdown()).await.expect("the stop does not wait for anybody");
     }
 }
 
@@ -277,7 +263,7 @@ async fn a_peer_far_ahead_is_refused_with_a_reason_and_served_again_when_it_is_c
     assert!(refused > 0, "{codes:?}");
     assert_eq!(u64::try_from(refused).ok(), Some(broker.load().refused()));
     assert!(last.expect("a reason").starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while"));
-    let mut again = Wire::connect(broker.address).await.expect("the broker accepts");
+    let mut again = Wire::connect(broker.0.address).await.expect("the broker accepts");
     assert_eq!(again.ask(&network::send(1, b"after", "")).await.expect("an answer"), 0);
     drop((again, read, writing.await.expect("written")));
     broker.is_forgotten().await;
@@ -288,9 +274,9 @@ async fn a_peer_far_ahead_is_refused_with_a_reason_and_served_again_when_it_is_c
 async fn receipts_match(manner: Manner) {
     const SENDS: usize = 400;
     let broker = Broker::start(&[]).await;
-    let name_server = broker.running.addresses().name_server.expect("the name server listens");
-    let bad = Proxy::start(broker.address, manner).await.expect("a proxy");
-    let rewrite = Some((broker.address.to_string(), bad.address.to_string()));
+    let name_server = broker.0.running.addresses().name_server.expect("the name server listens");
+    let bad = Proxy::start(broker.0.address, manner).await.expect("a proxy");
+    let rewrite = Some((broker.0.address.to_string(), bad.address.to_string()));
     let routes = Proxy::start(name_server, Manner { rewrite, ..Manner::default() }).await.expect("a proxy");
     let producer = Producer::builder(routes.address.to_string())
         .group("P_mixed")

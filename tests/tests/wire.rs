@@ -1,10 +1,10 @@
 //! Bytes on a socket: whatever arrives, the peer gets a clear answer or loses its connection, and nobody else notices.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 use bytes::BytesMut;
-use tenonmq_broker::{config::LiveConfig, core::clock::Clock, lifecycle::Running};
 use tenonmq_protocol::{Command, FrameView, RequestCode, Serialization, frame::DEFAULT_MAX_FRAME};
+use tenonmq_tests::temporary_broker::TemporaryBroker;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -14,37 +14,23 @@ use tokio::{
 /// Longer than any answer takes here; a test that waits for it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Broker {
-    running: Running,
-    address: SocketAddr,
-    _data: tempfile::TempDir,
-}
+struct Broker(TemporaryBroker);
 
 impl Broker {
     async fn start(more: &[(&str, &str)]) -> Self {
-        let data = tempfile::tempdir().expect("a temporary directory");
-        let root = data.path().to_string_lossy().into_owned();
-        let mut settings = vec![
-            ("storePathRootDir", root.as_str()),
-            ("mappedFileSizeCommitLog", "16777216"),
-            ("listenPort", "0"),
-            ("namesrvListenPort", "0"),
-            ("bindAddress", "127.0.0.1"),
-            ("brokerIP1", "127.0.0.1"),
-        ];
-        settings.extend_from_slice(more);
-        let config = LiveConfig::embedded(settings).expect("valid settings");
-        let running = Running::start(config, Clock::system()).await.expect("the broker starts");
-        let address = running.addresses().broker.expect("the broker listens");
-        Self { running, address, _data: data }
+        let own = [("mappedFileSizeCommitLog", "16777216")];
+        let settings = [own.as_slice(), more].concat();
+        Self(TemporaryBroker::start(&settings).await.expect("the broker starts"))
     }
 
     async fn connect(&self) -> Peer {
-        Peer { stream: TcpStream::connect(self.address).await.expect("the broker accepts"), input: BytesMut::new() }
+        Peer { stream: TcpStream::connect(self.0.address).await.expect("the broker accepts"), input: BytesMut::new() }
     }
 
     async fn stop(self) {
-        timeout(Duration::from_secs(5), self.running.shutdown()).await.expect("the stop takes less than five seconds");
+        timeout(Duration::from_secs(5), self.0.running.shutdown())
+            .await
+            .expect("the stop takes less than five seconds");
     }
 }
 
