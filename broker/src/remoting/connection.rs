@@ -3,14 +3,12 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tenonmq_protocol::{
     code::{RequestCode, ResponseCode},
     command::{Command, CommandView},
@@ -21,33 +19,18 @@ use tokio::{
     net::TcpStream,
     sync::mpsc,
 };
-use tracing::{debug, error};
+use tracing::debug;
 
 use super::{
-    Connection, Dispatch, Handled, LaterReply, Request, Response,
+    Connection, Dispatch, Request,
     backlog::Backlog,
     buffer::{self, Buffers},
-    outbox::ReplyTo,
+    held::{Held, Ready},
     shared::{Shared, Stuck},
 };
 
 /// Replies are written out before more requests are served once they hold this much.
 const FLUSH_AT: usize = 256 * 1024;
-
-/// A held request together with what its reply is addressed to.
-struct Held {
-    reply_to: ReplyTo,
-    reply: LaterReply,
-}
-
-impl Future for Held {
-    type Output = (ReplyTo, Response);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let reply_to = self.reply_to;
-        self.reply.as_mut().poll(cx).map(|response| (reply_to, response))
-    }
-}
 
 /// A peer that has sent so much lets the others have their turn.
 const TURN: usize = 128 * 1024;
@@ -57,7 +40,7 @@ const MANY: usize = 32 * 1024;
 
 enum Event {
     Read,
-    Reply(ReplyTo, Response),
+    Ready(Ready),
     Send(Command),
     End,
 }
@@ -69,7 +52,7 @@ pub(super) struct Task<D: Dispatch + ?Sized> {
     outgoing: mpsc::Receiver<Command>,
     dispatch: Arc<D>,
     shared: Arc<Shared>,
-    held: FuturesUnordered<Held>,
+    held: Held,
     stuck: Stuck,
     backlog: Backlog,
     /// Bytes read since others had their turn.
@@ -88,7 +71,8 @@ impl<D: Dispatch + ?Sized> Task<D> {
         dispatch: Arc<D>,
         shared: Arc<Shared>,
     ) -> Self {
-        let (held, stuck, backlog) = (FuturesUnordered::new(), Stuck::new(Arc::clone(&shared)), Backlog::default());
+        let (held, stuck, backlog) =
+            (Held::new(Arc::clone(&shared)), Stuck::new(Arc::clone(&shared)), Backlog::default());
         let (turn, buffers, wanted) = (0, None, 0);
         Self { stream, connection, outgoing, dispatch, shared, held, stuck, backlog, turn, buffers, wanted }
     }
@@ -107,7 +91,7 @@ impl<D: Dispatch + ?Sized> Task<D> {
         loop {
             match poll_fn(|cx| self.poll_event(cx, closing.as_mut())).await? {
                 Event::Read => self.serve_frames().await?,
-                Event::Reply(to, response) => self.replied(to, response),
+                Event::Ready(ready) => self.settle(ready),
                 Event::Send(command) => self.push_command(&command),
                 Event::End => return Ok(()),
             }
@@ -130,8 +114,8 @@ impl<D: Dispatch + ?Sized> Task<D> {
         if closing.poll(cx).is_ready() {
             return Poll::Ready(Ok(Event::End));
         }
-        if let Poll::Ready(Some((to, response))) = self.held.poll_next_unpin(cx) {
-            return Poll::Ready(Ok(Event::Reply(to, response)));
+        if let Poll::Ready(ready) = self.held.poll(cx, self.dispatch.store()) {
+            return Poll::Ready(Ok(Event::Ready(ready)));
         }
         if let Poll::Ready(Some(command)) = self.outgoing.poll_recv(cx) {
             return Poll::Ready(Ok(Event::Send(command)));
@@ -186,9 +170,9 @@ impl<D: Dispatch + ?Sized> Task<D> {
         }
     }
 
-    fn replied(&mut self, to: ReplyTo, response: Response) {
-        self.shared.release(1);
-        self.buffers().outbox.respond_to(to, response);
+    fn settle(&mut self, ready: Ready) {
+        let buffers = self.buffers.get_or_insert_with(buffer::take);
+        self.held.settle(ready, self.dispatch.store(), &mut buffers.outbox);
     }
 
     fn push_command(&mut self, command: &Command) {
@@ -245,9 +229,8 @@ impl<D: Dispatch + ?Sized> Task<D> {
                 {
                     self.shared.refuses();
                     outbox.reply(&request, ResponseCode::SYSTEM_BUSY, Some(reason), |_| {}, &[]);
-                } else if let Some(reply) = serve_one(&*self.dispatch, &request, outbox, self.held.len(), &self.shared)
-                {
-                    self.held.push(Held { reply_to: request.reply_to(), reply });
+                } else {
+                    self.held.serve(&*self.dispatch, &request, outbox);
                 }
             }
             input.consume(len);
@@ -268,8 +251,8 @@ impl<D: Dispatch + ?Sized> Task<D> {
     /// Takes in replies and commands that are ready by now, so that they leave in the same write.
     fn gather_ready(&mut self) {
         while self.buffers.as_ref().is_none_or(|buffers| buffers.outbox.pending() < FLUSH_AT) {
-            if let Some(Some((to, response))) = self.held.next().now_or_never() {
-                self.replied(to, response);
+            if let Some(ready) = self.held.ready_now() {
+                self.settle(ready);
             } else if let Ok(command) = self.outgoing.try_recv() {
                 self.push_command(&command);
             } else {
@@ -310,7 +293,6 @@ impl<D: Dispatch + ?Sized> Task<D> {
 /// However the task ends, by a panic of a waiting reply too, nothing of the connection stays.
 impl<D: Dispatch + ?Sized> Drop for Task<D> {
     fn drop(&mut self) {
-        self.shared.release(self.held.len());
         self.connection.end();
         self.dispatch.closed(&self.connection);
         self.shared.left(&self.connection);
@@ -323,36 +305,6 @@ async fn writable(stream: &TcpStream, connection: &Connection, timeout: Duration
             ready.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read its replies")))
         }
         () = connection.closing() => Err(io::ErrorKind::ConnectionAborted.into()),
-    }
-}
-
-/// Serves one request; a handler that panics is a defect of ours, not the end of the connection.
-fn serve_one<D: Dispatch + ?Sized>(
-    dispatch: &D,
-    request: &Request<'_>,
-    outbox: &mut super::Outbox,
-    held: usize,
-    shared: &Shared,
-) -> Option<LaterReply> {
-    match catch_unwind(AssertUnwindSafe(|| dispatch.handle(request, outbox))) {
-        Ok(Handled::Done) => None,
-        Ok(Handled::Later(reply)) if shared.hold(held) => Some(reply),
-        Ok(Handled::Later(_)) => {
-            let remark = format!(
-                "[OVERLOAD]system busy, start flow control for a while: {held} requests of this connection wait, {} of all",
-                shared.held()
-            );
-            outbox.respond(request, Response::error(ResponseCode::SYSTEM_BUSY, remark));
-            None
-        }
-        Err(_) => {
-            error!(code = request.command.code, peer = %request.connection.peer(), "a request handler panicked");
-            outbox.respond(
-                request,
-                Response::error(ResponseCode::SYSTEM_ERROR, "internal error while serving the request"),
-            );
-            None
-        }
     }
 }
 

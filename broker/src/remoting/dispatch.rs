@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tenonmq_protocol::code::RequestCode;
+use tenonmq_storage::Store;
 
 use super::{Connection, Dispatch, Handled, Outbox, Request, handlers};
 use crate::{core::Core, group::heartbeat};
@@ -134,6 +135,10 @@ impl Dispatch for BrokerDispatch {
             Code::LEASE_QUEUES => handlers::pop::lease_queues(core, request, out),
             _ => handlers::unsupported(request, out),
         }
+    }
+
+    fn store(&self) -> Option<&Store> {
+        Some(&self.core.store)
     }
 
     fn closed(&self, connection: &Arc<Connection>) {

@@ -10,7 +10,9 @@ mod backlog;
 mod buffer;
 mod connection;
 mod dispatch;
+pub(crate) mod durable;
 pub(crate) mod handlers;
+mod held;
 mod outbox;
 mod peer;
 mod server;
@@ -18,9 +20,10 @@ mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tenonmq_protocol::{command::CommandView, frame::Serialization};
+use tenonmq_storage::{Store, Ticket};
 
 pub use dispatch::BrokerDispatch;
 pub use outbox::{Outbox, Response};
@@ -56,6 +59,9 @@ pub type LaterReply = Pin<Box<dyn Future<Output = Response> + Send>>;
 pub enum Handled {
     /// The reply is in the outbox, or none is due.
     Done,
+    /// The reply is the last frame in the outbox, if one is due. It leaves when the record of the ticket is as durable as the
+    /// flush policy asks, and after this time says that it is not.
+    WhenDurable(Ticket, Duration),
     /// The reply comes from this future. Dropped when the connection ends.
     Later(LaterReply),
 }
@@ -71,6 +77,11 @@ impl Handled {
 pub trait Dispatch: Send + Sync + 'static {
     /// Serves one request. Runs on the connection's task: must not block.
     fn handle(&self, request: &Request<'_>, out: &mut Outbox) -> Handled;
+
+    /// Whose records replies wait for ([`Handled::WhenDurable`]), if this role stores any.
+    fn store(&self) -> Option<&Store> {
+        None
+    }
 
     /// Called once after the connection ended.
     fn closed(&self, connection: &Arc<Connection>);

@@ -149,6 +149,24 @@ impl Outbox {
         command.encode(serialization, &mut self.inline);
     }
 
+    /// Queues replies that were written before.
+    pub(super) fn push_frames(&mut self, frames: &[u8]) {
+        self.inline.extend_from_slice(frames);
+    }
+
+    /// A place to [`take_back`](Self::take_back) to.
+    pub(super) fn mark(&self) -> usize {
+        self.inline.len()
+    }
+
+    /// What was queued since `mark`, gone from here. Must be small replies, without bodies of their own.
+    pub(super) fn take_back<T>(&mut self, mark: usize, look: impl FnOnce(&[u8]) -> T) -> T {
+        debug_assert!(self.shared.back().is_none_or(|(before, _)| *before <= mark));
+        let taken = look(&self.inline[mark..]);
+        self.inline.truncate(mark);
+        taken
+    }
+
     /// Bytes that have not left yet.
     pub(super) fn pending(&self) -> usize {
         self.inline.len() - self.inline_written + self.shared_bytes

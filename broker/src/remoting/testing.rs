@@ -15,7 +15,7 @@ use tenonmq_protocol::{
         record::{NewRecord, body_crc},
     },
 };
-use tenonmq_storage::{AppendClass, FlushPolicy, StoreConfig};
+use tenonmq_storage::{AppendClass, Durability, FlushPolicy, StoreConfig};
 use tokio::sync::mpsc;
 
 use super::{Connection, Dispatch, Handled, Outbox, Request, dispatch::BrokerDispatch};
@@ -256,9 +256,15 @@ impl TestBroker {
             connection: &peer.connection,
         };
         let mut out = Outbox::default();
-        if let Handled::Later(reply) = self.dispatch.handle(&request, &mut out) {
-            let response = reply.await;
-            out.respond(&request, response);
+        match self.dispatch.handle(&request, &mut out) {
+            Handled::Done => {}
+            Handled::WhenDurable(ticket, timeout) => {
+                assert_eq!(self.core.store.durable(ticket, timeout).await, Durability::Ok);
+            }
+            Handled::Later(reply) => {
+                let response = reply.await;
+                out.respond(&request, response);
+            }
         }
         let written = drain(&mut out);
         let answer = FrameView::peek(&written, DEFAULT_MAX_FRAME).unwrap()?;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tenonmq_protocol::{code::ResponseCode, header::SendBack};
 use tenonmq_storage::FlushPolicy;
 
-use super::{Handled, Outbox, Request, header, refuse, send::durability};
+use super::{Handled, Outbox, Request, header, refuse};
 use crate::{
     core::Core,
-    remoting::Response,
+    remoting::{Response, durable},
     retry::send_back::{self, SentBack},
 };
 
@@ -18,9 +18,11 @@ pub(crate) fn send_back(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbo
     let outcome =
         header::<SendBack<'_>>(request).and_then(|asked| send_back::send_back(core, &asked, request.command.version));
     match outcome {
-        Ok(done) if done.created.is_empty() && core.store.config().flush != FlushPolicy::Sync => {
+        Ok(done) if done.created.is_empty() => {
             out.reply(request, ResponseCode::SUCCESS, None, |_| {}, &[]);
-            Handled::Done
+            let waits_for_disk = done.ticket.filter(|_| core.store.config().flush == FlushPolicy::Sync);
+            let timeout = core.config.load().messages.flush_timeout;
+            waits_for_disk.map_or(Handled::Done, |ticket| Handled::WhenDurable(ticket, timeout))
         }
         Ok(done) => later(Arc::clone(core), done),
         Err(refusal) => refuse(request, out, refusal),
@@ -34,7 +36,7 @@ fn later(core: Arc<Core>, done: SentBack) -> Handled {
             core.topic_changed(&topic.config).await;
         }
         match done.ticket {
-            Some(ticket) => durability(core.store.durable(ticket, timeout).await, Response::ok()),
+            Some(ticket) => durable::answer(core.store.durable(ticket, timeout).await, Response::ok()),
             None => Response::ok(),
         }
     })

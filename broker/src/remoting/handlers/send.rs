@@ -8,13 +8,13 @@ use tenonmq_protocol::{
     header::{RequestHeader, ResponseHeader, SendMessage, SendReceipt},
     message::OffsetMessageId,
 };
-use tenonmq_storage::{Durability, FlushPolicy, Ticket};
+use tenonmq_storage::{FlushPolicy, Ticket};
 
 use super::{Handled, Outbox, Request, refuse};
 use crate::{
     config::Config,
     core::Core,
-    remoting::Response,
+    remoting::{Response, durable},
     send::{self, Incoming, Receipt},
 };
 
@@ -41,9 +41,10 @@ pub(crate) fn message(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox)
 fn reply(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox, receipt: &Receipt<'_>) -> Handled {
     let config = core.config.load();
     let waits_for_disk = receipt.ticket.filter(|_| core.store.config().flush == FlushPolicy::Sync);
-    if waits_for_disk.is_none() && receipt.created.is_none() && !receipt.unsaved {
+    if receipt.created.is_none() && !receipt.unsaved {
         out.reply(request, ResponseCode::SUCCESS, None, |writer| write(&config, receipt, writer), &[]);
-        return Handled::Done;
+        let timeout = config.messages.flush_timeout;
+        return waits_for_disk.map_or(Handled::Done, |ticket| Handled::WhenDurable(ticket, timeout));
     }
     if request.command.is_oneway() && receipt.created.is_none() {
         return Handled::Done;
@@ -51,7 +52,7 @@ fn reply(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox, receipt: &Re
     later(core, &config, receipt, waits_for_disk)
 }
 
-/// A reply that waits for the disk, for the name servers to know a new topic, or for both.
+/// A reply that waits for the name servers to know a new topic, and perhaps for the disk too.
 fn later(core: &Arc<Core>, config: &Config, receipt: &Receipt<'_>, ticket: Option<Ticket>) -> Handled {
     let mut response = Response::ok();
     write(config, receipt, &mut response);
@@ -66,25 +67,10 @@ fn later(core: &Arc<Core>, config: &Config, receipt: &Receipt<'_>, ticket: Optio
             core.topics.saved().await;
         }
         if let Some(ticket) = ticket {
-            response = durability(core.store.durable(ticket, timeout).await, response);
+            response = durable::answer(core.store.durable(ticket, timeout).await, response);
         }
         response
     })
-}
-
-/// The answer to a message that became as durable as this.
-pub(crate) fn durability(reached: Durability, response: Response) -> Response {
-    let code = match reached {
-        Durability::Ok => ResponseCode::SUCCESS,
-        Durability::FlushTimeout => ResponseCode::FLUSH_DISK_TIMEOUT,
-        Durability::ReplicaTimeout => ResponseCode::FLUSH_SLAVE_TIMEOUT,
-        Durability::NotMaster => ResponseCode::SLAVE_NOT_AVAILABLE,
-        Durability::Poisoned => {
-            let remark = "the message may not survive a crash: a flush of the disk failed";
-            return Response::error(ResponseCode::SERVICE_NOT_AVAILABLE, remark);
-        }
-    };
-    Response { code, ..response }
 }
 
 /// Writes the receipt's fields.

@@ -8,7 +8,7 @@ use tenonmq_protocol::{
 };
 use tenonmq_storage::FlushPolicy;
 
-use super::{Handled, Outbox, Request, answer, desk::serve_blocking, header, refuse, send::durability};
+use super::{Handled, Outbox, Request, answer, desk::serve_blocking, header, refuse};
 use crate::{
     core::Core,
     error::Refusal,
@@ -42,13 +42,14 @@ pub(crate) fn end(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> 
         from_check: asked.from_check,
     };
     match core.transactions.end(&**core, &end) {
-        Ok(_) if core.store.config().flush == FlushPolicy::Sync && !request.command.is_oneway() => {
-            let durable = core.store.durable(core.store.ticket(), core.config.load().messages.flush_timeout);
-            Handled::later(async move { durability(durable.await, Response::ok()) })
-        }
         Ok(_) => {
             out.reply(request, ResponseCode::SUCCESS, None, |_| {}, &[]);
-            Handled::Done
+            match core.store.config().flush {
+                FlushPolicy::Sync => {
+                    Handled::WhenDurable(core.store.ticket(), core.config.load().messages.flush_timeout)
+                }
+                FlushPolicy::Async { .. } => Handled::Done,
+            }
         }
         Err(refused) => {
             tracing::debug!(group = end.group, half_offset = end.half_offset, %refused, "verdict refused");
