@@ -11,6 +11,8 @@ mod buffer;
 mod connection;
 mod dispatch;
 pub(crate) mod durable;
+#[cfg(test)]
+mod durable_tests;
 pub(crate) mod handlers;
 mod held;
 mod outbox;
