@@ -12,11 +12,22 @@ use parking_lot::Mutex;
 use rustc_hash::FxBuildHasher;
 
 use crate::error::FileError;
-use crate::fs::{FileSystem, OpenMode};
+use crate::fs::{FileSystem, OpenMode, read_if_there};
 
 /// Held while a file is saved, so that two saves of one file, perhaps by different handles, do not mix. Which one is
 /// chosen by the path: files seldom wait for each other.
 static SAVING: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
+
+/// Why the content of a file cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError<E> {
+    /// The disk does not give it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It makes no sense, nor does that of the backup.
+    #[error(transparent)]
+    Refused(E),
+}
 
 /// One file of `<root>/config`. Cheap to make.
 pub struct ConfigFile {
@@ -40,13 +51,15 @@ impl ConfigFile {
         self.candidates().next()
     }
 
-    /// What `parse` makes of the content, or of `.bak` when the file is missing, empty, unreadable or refused by `parse`.
+    /// What `parse` makes of the content, or of `.bak` when the file is missing, empty or refused by `parse`.
     ///
     /// `Ok(None)` when neither file has content: a new directory. An error is that of the newest content that `parse`
-    /// refused, and says that no copy is usable.
-    pub fn load_with<T, E>(&self, mut parse: impl FnMut(&[u8]) -> Result<T, E>) -> Result<Option<T>, E> {
+    /// refused, and says that no copy is usable; or that of the disk, which must not bring back an older content.
+    pub fn load_with<T, E>(&self, mut parse: impl FnMut(&[u8]) -> Result<T, E>) -> Result<Option<T>, ContentError<E>> {
         let mut refused = None;
-        for content in self.candidates() {
+        for path in [self.path.clone(), self.backup()] {
+            let content = read_if_there(&*self.fs, &path).map_err(FileError::of("read", &path))?;
+            let Some(content) = content.filter(|content| !content.is_empty()) else { continue };
             match parse(&content) {
                 Ok(value) => return Ok(Some(value)),
                 Err(error) => {
@@ -55,7 +68,7 @@ impl ConfigFile {
                 }
             }
         }
-        refused.map_or(Ok(None), Err)
+        refused.map_or(Ok(None), |error| Err(ContentError::Refused(error)))
     }
 
     /// Replaces the content durably; the previous content becomes `.bak`. After an error the old content is still there.
@@ -174,6 +187,19 @@ mod tests {
         }
         RealFs.remove_file(file.path()).unwrap();
         assert_eq!(file.load(), Some(b"1".to_vec()));
+    }
+
+    #[test]
+    fn a_file_that_the_disk_does_not_give_is_not_replaced_by_its_backup() {
+        let root = tempfile::tempdir().unwrap();
+        let fs = Arc::new(FaultyFs::new());
+        let file = ConfigFile::new(fs.clone(), root.path(), "topics.json");
+        file.save(b"1").unwrap();
+        file.save(b"2").unwrap();
+        fs.fail_with(Op::Read, Fault { after: 0, times: 1, kind: io::ErrorKind::Other });
+        let error = file.load_with(parse).unwrap_err().to_string();
+        assert!(error.contains("cannot read") && error.ends_with("topics.json"), "{error}");
+        assert_eq!(file.load_with(parse).unwrap(), Some(2.into()));
     }
 
     #[test]

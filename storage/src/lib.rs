@@ -52,7 +52,7 @@ pub use checkpoint::Checkpoint;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use commit_log::{Appended, CommitSeen, LogReader, Permit, RecoveryReport, Role};
 pub use config::{FlushPolicy, RetentionConfig, StoreConfig};
-pub use config_file::ConfigFile;
+pub use config_file::{ConfigFile, ContentError};
 pub use consume_queue::entry::Entry;
 pub use consume_queue::file::QueueKind;
 pub use consume_queue::lookup::{Boundary, Entries, Located};

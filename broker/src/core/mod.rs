@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 use tenonmq_protocol::body::{JsonError, TopicConfig, json};
-use tenonmq_storage::{ConfigFile, FileError, Store};
+use tenonmq_storage::{ConfigFile, ContentError, FileError, Store};
 
 pub use open::CoreError;
 
@@ -115,10 +115,26 @@ impl Core {
 
 /// A table of the data directory that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("neither {path} nor its backup can be read: {source}")]
-pub struct LoadError {
-    path: String,
-    source: JsonError,
+pub enum LoadError {
+    /// The disk does not give it.
+    #[error(transparent)]
+    Disk(FileError),
+    /// It makes no sense, nor does its backup.
+    #[error("neither {path} nor its backup can be read: {source}")]
+    Table {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: JsonError,
+    },
+}
+
+fn not_loaded(file: &ConfigFile) -> impl FnOnce(ContentError<JsonError>) -> LoadError {
+    let path = file.path().display().to_string();
+    move |error| match error {
+        ContentError::File(error) => LoadError::Disk(error),
+        ContentError::Refused(source) => LoadError::Table { path, source },
+    }
 }
 
 /// Reads a JSON table; `None` when there is none yet.
@@ -126,7 +142,7 @@ pub struct LoadError {
 /// # Errors
 /// There is one, and neither it nor its backup can be read.
 pub fn load_json<T: DeserializeOwned>(file: &ConfigFile) -> Result<Option<T>, LoadError> {
-    file.load_with(json::from_slice).map_err(|source| LoadError { path: file.path().display().to_string(), source })
+    file.load_with(json::from_slice).map_err(not_loaded(file))
 }
 
 /// As [`load_json`], with something that `with` makes of the content besides.
@@ -138,7 +154,7 @@ pub fn load_json_with<T: DeserializeOwned, R>(
     with: impl Fn(&[u8], T) -> R,
 ) -> Result<Option<R>, LoadError> {
     let parse = |content: &[u8]| json::from_slice(content).map(|table| with(content, table));
-    file.load_with(parse).map_err(|source| LoadError { path: file.path().display().to_string(), source })
+    file.load_with(parse).map_err(not_loaded(file))
 }
 
 /// Writes a JSON table as Apache lays it out.

@@ -58,12 +58,9 @@ pub enum CoreError {
     /// Consumer offsets cannot be read.
     #[error(transparent)]
     Offsets(#[from] offset::save::OpenError),
-    /// The history of offsets cannot be read.
-    #[error("the history of offsets below tenonmq/ cannot be read")]
-    History(#[source] std::io::Error),
-    /// How far timers are cannot be read.
+    /// The history of offsets, or how far timers are, cannot be read.
     #[error(transparent)]
-    Timers(#[from] FileError),
+    File(#[from] FileError),
     /// The undecided half messages cannot be found again.
     #[error(transparent)]
     Transactions(#[from] transaction::OpenError),
@@ -86,15 +83,16 @@ impl Core {
         clock: Clock,
         identity: Identity,
     ) -> Result<Self, CoreError> {
-        Self::open_on(Arc::new(RealFs), config, store, clock, identity)
+        Self::open_on(Arc::new(RealFs), Store::open, config, store, clock, identity)
     }
 
-    /// As [`open`](Self::open), on another file system: for tests that break it.
+    /// As [`open`](Self::open), on another disk, and with another way to open the store on it: for tests and simulations.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// [`CoreError`], which names the file.
     pub fn open_on(
         fs: Arc<dyn FileSystem>,
+        open_store: fn(StoreConfig, Environment) -> Result<Store, OpenError>,
         config: Arc<LiveConfig>,
         store: StoreConfig,
         clock: Clock,
@@ -103,7 +101,7 @@ impl Core {
         let settings = config.load();
         let env = Environment { fs, clock: Arc::new(clock.clone()) };
         let batch_topics = batch_topics(&ConfigFile::new(env.fs.clone(), &store.root, TOPICS))?;
-        let store = Store::open(StoreConfig { batch_topics, ..store }, env)?;
+        let store = open_store(StoreConfig { batch_topics, ..store }, env)?;
         let now_ms = clock.now_ms();
         let topics = Topics::load(store.config_file(TOPICS), built_in(&settings, &identity), now_ms)?;
         let waiters = Waiters::default();
@@ -117,7 +115,7 @@ impl Core {
         let journal = store.root().join("tenonmq").join(offset::journal::FOLDER);
         let offsets = Offsets::open(offsets, &settings.offsets, &store.environment().fs, journal)?;
         let folder = store.root().join("tenonmq");
-        let offset_history = History::open(&folder, settings.offsets.history_bytes).map_err(CoreError::History)?;
+        let offset_history = History::open(Arc::clone(store.fs()), &folder, settings.offsets.history_bytes)?;
         let request_modes = RequestModes::load(store.config_file(request_mode::FILE_NAME))?;
         let saved = transaction::saved_offsets(&offsets);
         let address = identity.get().address;

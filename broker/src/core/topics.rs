@@ -93,9 +93,11 @@ struct Inner {
     /// Number of changes so far. Raised with `version` locked.
     changes: AtomicU64,
     file: ConfigFile,
-    /// Number of the last change that is in the file, or could not be written. Locked after `version` or alone.
+    /// Number of the last change that is in the file. Locked after `version` or alone.
     saved: Mutex<u64>,
-    /// The same, for those who wait.
+    /// Why the last attempt to write the file failed, if it did.
+    failure: Mutex<Option<String>>,
+    /// The same as `saved`, or of the last change that could not be written, for those who wait.
     settled: watch::Sender<u64>,
     /// The same, for a look.
     settled_mark: AtomicU64,
@@ -146,6 +148,7 @@ impl Topics {
             changes: AtomicU64::new(0),
             file,
             saved: Mutex::new(0),
+            failure: Mutex::default(),
             settled: watch::Sender::new(0),
             settled_mark: AtomicU64::new(0),
             light: OnceLock::new(),
@@ -244,6 +247,15 @@ impl Topics {
         self.0.catch_up();
     }
 
+    /// As [`save`](Self::save), for who must know.
+    ///
+    /// # Errors
+    /// A change is not in the file, and why. It is in force, and each saving tries again.
+    pub fn ensure_saved(&self) -> Result<(), String> {
+        self.save();
+        self.0.failure.lock().clone().map_or(Ok(()), Err)
+    }
+
     /// Removes a topic from the table. False when there was none. Its queues are the store's to delete.
     pub fn remove(&self, name: &str, now_ms: i64) -> bool {
         let change =
@@ -316,16 +328,18 @@ impl Inner {
         self.write(&snapshot, change);
     }
 
-    /// A table that cannot be saved stays in force: the next change tries again, and the log says so.
+    /// A table that cannot be saved stays in force: the next saving tries again, and the log says so.
     fn write(&self, table: &TopicConfigTable, change: u64) {
         let mut saved = self.saved.lock();
         if *saved >= change && change > 0 {
             return; // a later state is in the file
         }
-        if let Err(error) = super::save_json(&self.file, table) {
-            error!(%error, "topics not saved");
+        let failure = super::save_json(&self.file, table).err().map(|error| format!("{error}: {}", error.source));
+        match &failure {
+            Some(error) => error!(error, "topics not saved"),
+            None => *saved = change,
         }
-        *saved = change;
+        *self.failure.lock() = failure;
         self.settled_mark.store(change, Ordering::Release);
         self.settled.send_replace(change);
     }
@@ -404,7 +418,10 @@ impl BuiltIn<'_> {
 
 #[cfg(test)]
 mod tests {
-    use tenonmq_protocol::{Command, header::SendMessage};
+    use tenonmq_protocol::{
+        Command,
+        header::{CreateTopic, SendMessage},
+    };
 
     use crate::remoting::testing::{Peer, START_MS, TestBroker};
 
@@ -425,6 +442,35 @@ mod tests {
         send(&broker, "orders").await;
         let broker = broker.crashed();
         assert_eq!(broker.core.topics.get("orders").map(|topic| topic.config.write_queue_nums), Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_cannot_be_saved_is_refused_with_the_file_and_saved_when_the_disk_takes_it() {
+        let broker = TestBroker::new();
+        let in_the_way = broker.folder().join("config/topics.json.tmp");
+        std::fs::create_dir(&in_the_way).unwrap();
+        let header = CreateTopic {
+            topic: "orders",
+            default_topic: None,
+            read_queue_nums: 1,
+            write_queue_nums: 1,
+            perm: 6,
+            filter_type: None,
+            topic_sys_flag: None,
+            order: false,
+            attributes: None,
+            force: false,
+        };
+        for _ in 0..2 {
+            let answer = broker.ask(&Peer::new(1), &header).await;
+            let remark = answer.remark.unwrap();
+            assert!(answer.code == 1 && remark.contains("not saved: cannot write"), "{} {remark}", answer.code);
+            assert!(remark.contains("topics.json.tmp"), "{remark}");
+        }
+        std::fs::remove_dir(&in_the_way).unwrap();
+        broker.core.topics.save(); // what happens every few seconds, and at a stop
+        let broker = broker.crashed();
+        assert!(broker.core.topics.get("orders").is_some());
     }
 
     #[tokio::test]

@@ -5,14 +5,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 use tenonmq_protocol::body::dead_letter_desk::{RedriveJob, RedriveResult, StartRedrive};
+use tenonmq_storage::fs::{AppendFile, FileReader, FileSystem};
 
 use super::job::{Job, is_ended};
 
@@ -40,6 +40,7 @@ struct Noted {
 
 /// The file of one job.
 pub(super) struct Journal {
+    fs: Arc<dyn FileSystem>,
     path: PathBuf,
     /// Lines that could not be written yet.
     unwritten: Vec<u8>,
@@ -49,12 +50,13 @@ pub(super) struct Journal {
 
 impl Journal {
     /// The file of a job that begins.
-    pub(super) fn create(folder: &Path, job: &RedriveJob, log_end: u64) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let mut journal = Self { path: folder.join(format!("{}.jsonl", job.id)), unwritten: Vec::new(), log_end };
+    pub(super) fn create(fs: &Arc<dyn FileSystem>, folder: &Path, job: &RedriveJob, log_end: u64) -> io::Result<Self> {
+        fs.create_dir_all(folder)?;
+        let path = folder.join(format!("{}.jsonl", job.id));
+        let mut journal = Self { fs: Arc::clone(fs), path, unwritten: Vec::new(), log_end };
         journal.push(&Line::Job(Box::new(Noted { job: job.clone(), log_end })));
         journal.write()?;
-        File::open(folder)?.sync_all()?;
+        fs.sync_dir(folder)?;
         Ok(journal)
     }
 
@@ -72,7 +74,7 @@ impl Journal {
 
     /// Removes the file.
     pub(super) fn remove(&self) -> io::Result<()> {
-        fs::remove_file(&self.path)
+        self.fs.remove_file(&self.path)
     }
 
     /// Results from a place in the file on, at most `count`, and the place behind them; `None` at the end.
@@ -84,11 +86,11 @@ impl Journal {
     ) -> io::Result<(Vec<RedriveResult>, Option<u64>)> {
         /// Bytes that one page looks at.
         const MOST: u64 = 8 << 20;
-        let mut file = File::open(&self.path)?;
-        let end = file.metadata()?.len();
-        let mut at = file.seek(SeekFrom::Start(from.min(end)))?;
+        let file = FileReader::open(&*self.fs, &self.path)?;
+        let end = file.file_len()?;
+        let mut at = from.min(end);
         let (first, mut found) = (at, Vec::new());
-        let mut lines = BufReader::new(file);
+        let mut lines = BufReader::new(file.from(at));
         let mut line = Vec::new();
         while found.len() < count && at - first < MOST {
             line.clear();
@@ -114,30 +116,21 @@ impl Journal {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        let before = file.metadata()?.len();
-        if let Err(error) = file.write_all(&self.unwritten).and_then(|()| file.sync_data()) {
-            file.set_len(before)?; // no half line in front of those to come
-            return Err(error);
-        }
+        AppendFile::open(&self.fs, &self.path)?.append_durably(&self.unwritten)?;
         self.unwritten.clear();
         Ok(())
     }
 }
 
 /// The jobs in a folder, by their numbers. One whose file makes no sense is left out.
-pub(super) fn load_all(folder: &Path) -> io::Result<BTreeMap<i64, Arc<Job>>> {
+pub(super) fn load_all(fs: &Arc<dyn FileSystem>, folder: &Path) -> io::Result<BTreeMap<i64, Arc<Job>>> {
     let mut jobs = BTreeMap::new();
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(jobs),
-        entries => entries?,
-    };
-    for entry in entries {
-        let path = entry?.path();
+    for entry in fs.list(folder)? {
+        let path = folder.join(entry.name);
         if path.extension().is_none_or(|extension| extension != "jsonl") {
             continue;
         }
-        match load(&path) {
+        match load(fs, &path) {
             Ok((journal, job)) => {
                 let recognised = is_ended(job.state).then(Default::default);
                 jobs.insert(job.id, Arc::new(Job::new(journal, job, recognised)));
@@ -148,27 +141,27 @@ pub(super) fn load_all(folder: &Path) -> io::Result<BTreeMap<i64, Arc<Job>>> {
     Ok(jobs)
 }
 
-fn load(path: &Path) -> io::Result<(Journal, RedriveJob)> {
+fn load(fs: &Arc<dyn FileSystem>, path: &Path) -> io::Result<(Journal, RedriveJob)> {
     let mut first = Vec::new();
-    BufReader::new(File::open(path)?).read_until(b'\n', &mut first)?;
+    BufReader::new(FileReader::open(&**fs, path)?).read_until(b'\n', &mut first)?;
     let Line::Job(begun) = serde_json::from_slice(&first)? else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its first line is no job"));
     };
-    let (last, end) = match last_progress(path, TAIL)? {
-        None => last_progress(path, u64::MAX)?,
+    let (last, end) = match last_progress(&**fs, path, TAIL)? {
+        None => last_progress(&**fs, path, u64::MAX)?,
         found => found,
     }
     .unwrap_or_else(|| (Noted { job: begun.job.clone(), log_end: begun.log_end }, first.len() as u64));
-    OpenOptions::new().write(true).open(path)?.set_len(end)?;
-    let journal = Journal { path: path.to_owned(), unwritten: Vec::new(), log_end: last.log_end };
+    AppendFile::open(fs, path)?.cut(end)?;
+    let journal = Journal { fs: Arc::clone(fs), path: path.to_owned(), unwritten: Vec::new(), log_end: last.log_end };
     Ok((journal, RedriveJob { wanted: begun.job.wanted, ..last.job }))
 }
 
 /// The last line with progress among the last `max` bytes, and where it ends.
-fn last_progress(path: &Path, max: u64) -> io::Result<Option<(Noted, u64)>> {
-    let mut file = File::open(path)?;
-    let mut at = file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(max)))?;
-    let mut lines = BufReader::new(file);
+fn last_progress(fs: &dyn FileSystem, path: &Path, max: u64) -> io::Result<Option<(Noted, u64)>> {
+    let file = FileReader::open(fs, path)?;
+    let mut at = file.file_len()?.saturating_sub(max);
+    let mut lines = BufReader::new(file.from(at));
     let (mut line, mut found) = (Vec::new(), None);
     while lines.read_until(b'\n', &mut line)? > 0 {
         at += line.len() as u64;
@@ -180,14 +173,4 @@ fn last_progress(path: &Path, max: u64) -> io::Result<Option<(Noted, u64)>> {
         line.clear();
     }
     Ok(found)
-}
-
-/// The whole text of a small file; empty when there is none.
-pub(super) fn read_if_there(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        file => drop(file?.read_to_string(&mut text)?),
-    }
-    Ok(text)
 }

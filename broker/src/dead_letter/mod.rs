@@ -65,7 +65,7 @@ impl DeadLetters {
         let failed = |path: PathBuf| move |source| OpenError { path, source };
         let path = folder.join("sent.log");
         let sent = SentAgain::load(path.clone(), store).map_err(failed(path))?;
-        let jobs = journal::load_all(&folder).map_err(failed(folder.clone()))?;
+        let jobs = journal::load_all(store.fs(), &folder).map_err(failed(folder.clone()))?;
         Ok(Self { folder, jobs: Mutex::new(jobs), sent: Mutex::new(sent), wake: Notify::new() })
     }
 

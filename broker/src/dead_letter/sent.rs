@@ -4,19 +4,17 @@
 //! topic is deleted. The list is as long as there are such letters in the log; those that the log no longer has are dropped
 //! at start. The file has a line a batch: the group and the offsets, separated by spaces.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::{io, path::PathBuf, sync::Arc};
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tenonmq_storage::Store;
-
-use super::journal::read_if_there;
+use tenonmq_storage::{
+    Store,
+    fs::{AppendFile, FileSystem, OpenMode, read_if_there},
+};
 
 /// The list.
 pub(super) struct SentAgain {
+    fs: Arc<dyn FileSystem>,
     path: PathBuf,
     by_group: FxHashMap<String, FxHashSet<u64>>,
 }
@@ -24,7 +22,9 @@ pub(super) struct SentAgain {
 impl SentAgain {
     /// Reads the file, and writes it anew without the letters that are gone. Blocking.
     pub(super) fn load(path: PathBuf, store: &Store) -> io::Result<Self> {
-        let text = read_if_there(&path)?;
+        let fs = Arc::clone(store.fs());
+        let text = String::from_utf8(read_if_there(&*fs, &path)?.unwrap_or_default())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let oldest = store.watermarks().min;
         let mut by_group: FxHashMap<String, FxHashSet<u64>> = FxHashMap::default();
         let mut dropped = false;
@@ -39,7 +39,7 @@ impl SentAgain {
                 }
             }
         }
-        let sent = Self { path, by_group };
+        let sent = Self { fs, path, by_group };
         if dropped || !(text.is_empty() || text.ends_with('\n')) {
             sent.rewrite()?;
         }
@@ -58,26 +58,20 @@ impl SentAgain {
     /// Adds letters that were sent. They count as sent even when the file cannot be written.
     pub(super) fn add(&mut self, group: &str, log_offsets: &[u64]) -> io::Result<()> {
         self.by_group.entry(group.to_owned()).or_default().extend(log_offsets);
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        let before = file.metadata()?.len();
-        if let Err(error) = file.write_all(line(group, log_offsets).as_bytes()).and_then(|()| file.sync_data()) {
-            file.set_len(before)?;
-            return Err(error);
-        }
-        Ok(())
+        AppendFile::open(&self.fs, &self.path)?.append_durably(line(group, log_offsets).as_bytes())
     }
 
     fn rewrite(&self) -> io::Result<()> {
         let beside = self.path.with_extension("log.new");
-        let mut file = File::create(&beside)?;
+        let mut text = String::new();
         for (group, sent) in &self.by_group {
             let sent: Vec<u64> = sent.iter().copied().collect();
-            for part in sent.chunks(1000) {
-                file.write_all(line(group, part).as_bytes())?;
-            }
+            sent.chunks(1000).for_each(|part| text.push_str(&line(group, part)));
         }
-        file.sync_data()?;
-        fs::rename(beside, &self.path)
+        self.fs.write(&beside, text.as_bytes())?;
+        let file = self.fs.open(&beside, OpenMode::ReadWrite)?;
+        self.fs.sync_data(&file, &beside)?;
+        self.fs.rename(&beside, &self.path)
     }
 }
 

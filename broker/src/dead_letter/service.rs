@@ -66,7 +66,8 @@ pub fn start(core: &Core, asked: &StartRedrive) -> Result<RedriveJob, Refusal> {
         wanted: asked.clone(),
         ..RedriveJob::default()
     };
-    let journal = Journal::create(&letters.folder, &job, core.store.watermarks().appended).map_err(not_written)?;
+    let journal = Journal::create(core.store.fs(), &letters.folder, &job, core.store.watermarks().appended)
+        .map_err(not_written)?;
     jobs.insert(id, Arc::new(Job::new(journal, job.clone(), Some(Default::default()))));
     remove_oldest(&mut jobs, core.config.load().dead_letters.max_kept);
     drop(jobs);

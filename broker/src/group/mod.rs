@@ -14,7 +14,7 @@ pub mod request_mode;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -32,18 +32,24 @@ pub async fn keep_alive(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Time until a file that could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// Writes `subscriptionGroup.json` behind every change, and once more at the end.
 pub async fn keep_saved(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
-    let mut last = false;
+    let (mut last, mut failed) = (false, false);
     while !last {
         last = tokio::select! {
             () = core.groups.changed() => false,
+            () = core.clock.sleep(RETRY), if failed => false,
             () = stopped(&mut stop) => true,
         };
         let core = Arc::clone(&core);
-        match tokio::task::spawn_blocking(move || core.groups.save()).await {
+        let saved = tokio::task::spawn_blocking(move || core.groups.save()).await;
+        failed = !matches!(saved, Ok(Ok(())));
+        match saved {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "subscription groups not saved; the next change tries again"),
+            Ok(Err(error)) => tracing::error!(%error, "subscription groups not saved; trying again"),
             Err(error) => tracing::error!(%error, "saving subscription groups ended early"),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tenonmq_protocol::body::{TopicConfig, TopicConfigTable};
-use tenonmq_storage::{FileError, fs::FileSystem};
+use tenonmq_storage::{FileError, Store, fs::FileSystem};
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -121,8 +121,11 @@ impl BrokerRole {
     }
 }
 
-/// Saves what transactions and delays have come to, and closes the store. Blocking.
-fn close(core: &Core) -> Result<(), FileError> {
+/// Saves what transactions and delays have come to, and closes the store, when no request is served any more. Blocking.
+///
+/// # Errors
+/// The store was not closed in order; the next start recovers.
+pub fn close(core: &Core) -> Result<(), FileError> {
     transaction::save_finally(core);
     core.offset_history.write_gathered(core.clock.now_ms());
     core.topics.save();
@@ -151,7 +154,7 @@ async fn open(
     let path = config.load().data_directory.clone();
     let opened = spawn_blocking(move || {
         let store = config.load().store.clone();
-        Core::open_on(fs, config, store, clock, identity)
+        Core::open_on(fs, Store::open, config, store, clock, identity)
     });
     match opened.await {
         Ok(Ok(core)) => Ok(Arc::new(core)),

@@ -26,6 +26,7 @@ use tenonmq_storage::fs::{FileSystem, RealFs};
 use tokio::net::TcpListener;
 
 use self::broker::BrokerRole;
+pub use self::broker::close;
 use self::part::{Part, limits, listen};
 use self::web::Web;
 use crate::config::{Config, LiveConfig};

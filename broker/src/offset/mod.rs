@@ -59,6 +59,7 @@ pub async fn keep_saved(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
         };
         let core = Arc::clone(&core);
         let saved = tokio::task::spawn_blocking(move || {
+            core.topics.save(); // if the disk refused before
             core.offset_history.write_gathered(core.clock.now_ms());
             core.offsets.save(core.clock.now_ms())
         })

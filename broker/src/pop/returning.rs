@@ -110,7 +110,8 @@ pub fn step(core: &Core) -> Returned {
     }
 }
 
-fn keep_files(core: &Core, renews: bool) {
+/// Writes the table of ordered pops, and keeps the lease log short; `renews` tells it anew in any case. Blocking.
+pub fn keep_files(core: &Core, renews: bool) {
     if let Err(error) = core.pops.save_orders(core) {
         tracing::error!(%error, "ordered pops not saved; the next period tries again");
     }

@@ -213,6 +213,21 @@ impl Outbox {
         Ok(written)
     }
 
+    /// Everything that would be written, for who has no socket.
+    pub fn take_all(&mut self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(self.pending());
+        while self.pending() > 0 {
+            let copy = |slices: &[IoSlice<'_>]| {
+                slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
+                Ok(slices.iter().map(|slice| slice.len()).sum())
+            };
+            if self.write_with(copy).is_err() {
+                break; // memory takes everything
+            }
+        }
+        bytes.freeze()
+    }
+
     fn advance(&mut self, mut written: usize) {
         while written > 0 {
             let inline_end = self.shared.front().map_or(self.inline.len(), |(before, _)| *before);

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tenonmq_protocol::{
     Command, CommandView, FrameView, HeaderScratch, RequestHeader, ResponseCode, Serialization,
     body::{
@@ -266,7 +266,7 @@ impl TestBroker {
                 out.respond(&request, response);
             }
         }
-        let written = drain(&mut out);
+        let written = out.take_all();
         let answer = FrameView::peek(&written, DEFAULT_MAX_FRAME).unwrap()?;
         assert_eq!(answer.serialization, frame.serialization, "the answer's header is encoded as the request's");
         assert_eq!(answer.len, written.len(), "one answer");
@@ -298,16 +298,4 @@ fn copy_tree(from: &Path, to: &Path) {
             std::fs::write(target, std::fs::read(entry.path()).unwrap()).unwrap(); // writable, whatever the original
         }
     }
-}
-
-fn drain(out: &mut Outbox) -> Bytes {
-    let mut bytes = BytesMut::new();
-    while out.pending() > 0 {
-        out.write_with(|slices| {
-            slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
-            Ok(slices.iter().map(|slice| slice.len()).sum())
-        })
-        .unwrap();
-    }
-    bytes.freeze()
 }

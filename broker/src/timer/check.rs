@@ -4,13 +4,12 @@
 //! and its wheel from `read_ms` on. The note tells whether the file is as we left it: Apache changes the first 56 bytes
 //! and leaves the rest as it is. Layout: `store.md` section 10.4.
 
-use std::{
-    fs::OpenOptions,
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf, sync::Arc};
 
-use tenonmq_storage::{FileError, Store};
+use tenonmq_storage::{
+    FileError, Store,
+    fs::{FileSystem, OpenMode, read_if_there},
+};
 
 /// Bytes that Apache knows, on disk and on the wire.
 pub(super) const LEN: usize = 56;
@@ -83,12 +82,13 @@ pub(super) struct Found {
 
 /// The file.
 pub(super) struct CheckFile {
+    fs: Arc<dyn FileSystem>,
     path: PathBuf,
 }
 
 impl CheckFile {
     pub(super) fn new(store: &Store) -> Self {
-        Self { path: store.root().join("config").join("timercheck") }
+        Self { fs: Arc::clone(store.fs()), path: store.root().join("config").join("timercheck") }
     }
 
     /// What the file says; `None` when there is none, or nothing in it.
@@ -96,11 +96,8 @@ impl CheckFile {
     /// # Errors
     /// It cannot be read.
     pub(super) fn read(&self) -> Result<Option<Found>, FileError> {
-        let bytes = match std::fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(FileError::of("read", &self.path)(error)),
-        };
+        let bytes = read_if_there(&*self.fs, &self.path).map_err(FileError::of("read", &self.path))?;
+        let Some(bytes) = bytes else { return Ok(None) };
         let Some(check) = Check::decode(&bytes).filter(|check| *check != Check::default()) else { return Ok(None) };
         let is_ours = bytes.get(LEN + 8..LEN + 20).is_some_and(|note| *note == note_of(&check.encode()));
         Ok(Some(Found { check, is_ours }))
@@ -115,7 +112,16 @@ impl CheckFile {
         let mut bytes = [0; FILE];
         bytes[..LEN].copy_from_slice(&first);
         bytes[LEN + 8..LEN + 20].copy_from_slice(&note_of(&first));
-        write(&self.path, &bytes, durable).map_err(FileError::of("write", &self.path))
+        self.put(&bytes, durable).map_err(FileError::of("write", &self.path))
+    }
+
+    fn put(&self, bytes: &[u8], durable: bool) -> io::Result<()> {
+        if let Some(folder) = self.path.parent() {
+            self.fs.create_dir_all(folder)?;
+        }
+        let file = self.fs.open(&self.path, OpenMode::CreateOrOpen)?;
+        self.fs.write_at(&file, &self.path, bytes, 0)?;
+        if durable { self.fs.sync_data(&file, &self.path) } else { Ok(()) }
     }
 }
 
@@ -126,24 +132,17 @@ fn note_of(first: &[u8; LEN]) -> [u8; 12] {
     note
 }
 
-fn write(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-    file.write_all(bytes)?;
-    if durable { file.sync_data() } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
+    use tenonmq_storage::fs::RealFs;
+
     use super::*;
 
     #[test]
     fn the_file_of_apache_reads_and_is_not_ours_until_we_write_it() {
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/store/clean/data/config/timercheck");
         let folder = tempfile::tempdir().unwrap();
-        let file = CheckFile { path: folder.path().join("config").join("timercheck") };
+        let file = CheckFile { fs: Arc::new(RealFs), path: folder.path().join("config").join("timercheck") };
         assert!(file.read().unwrap().is_none());
         std::fs::create_dir_all(folder.path().join("config")).unwrap();
         std::fs::copy(golden, &file.path).unwrap();

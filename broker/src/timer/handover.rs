@@ -7,12 +7,15 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, BufWriter, Seek, SeekFrom, Write},
-    os::unix::fs::FileExt,
+    io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use tenonmq_storage::{FileError, Store};
+use tenonmq_storage::{
+    FileError, Store,
+    fs::{FileSystem, OpenMode, remove_if_there},
+};
 
 const UNIT: u64 = 52;
 /// Room that must be left behind a unit for the end mark.
@@ -67,14 +70,12 @@ struct Slot {
 /// # Errors
 /// A file cannot be removed.
 pub(super) fn remove(store: &Store) -> Result<(), FileError> {
-    let folder = folder(store);
-    let gone = |result: io::Result<()>, path: &Path| match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::of("remove", path)(error)),
-        _ => Ok(()),
-    };
-    gone(std::fs::remove_dir_all(&folder), &folder)?;
+    let (fs, folder) = (store.fs(), folder(store));
+    if fs.exists(&folder) {
+        fs.remove_dir_all(&folder).map_err(FileError::of("remove", &folder))?;
+    }
     let wheel = wheel(store);
-    gone(std::fs::remove_file(&wheel), &wheel)
+    remove_if_there(&**fs, &wheel).map_err(FileError::of("remove", &wheel))
 }
 
 /// Writes log and wheel for `units`.
@@ -88,7 +89,9 @@ pub(super) fn write(
     units: impl Iterator<Item = Unit>,
 ) -> Result<Written, FileError> {
     let folder = folder(store);
-    let mut log = UnitLog { folder: folder.clone(), size: shape.file_size.max(UNIT + MARK), end: 0, file: None };
+    let fs = store.fs();
+    let (size, unwritten) = (shape.file_size.max(UNIT + MARK), Vec::new());
+    let mut log = UnitLog { fs: Arc::clone(fs), folder: folder.clone(), size, end: 0, file: None, unwritten };
     let precision = shape.precision_ms.max(1);
     let now_slot = now_ms.div_euclid(precision);
     let mut slots: BTreeMap<i64, Slot> = BTreeMap::new();
@@ -105,11 +108,9 @@ pub(super) fn write(
         }
         log.finish()
     };
-    std::fs::create_dir_all(&folder)
-        .and_then(|()| append(&mut log, &mut slots))
-        .map_err(FileError::of("write", &folder))?;
+    fs.create_dir_all(&folder).and_then(|()| append(&mut log, &mut slots)).map_err(FileError::of("write", &folder))?;
     let path = wheel(store);
-    write_wheel(&path, &slots).map_err(FileError::of("write", &path))?;
+    write_wheel(&**fs, &path, &slots).map_err(FileError::of("write", &path))?;
     let first = slots.first_key_value().map_or(now_slot, |(slot, _)| (*slot).min(now_slot));
     Ok(Written { log_position: log.end.cast_signed(), first_ms: first * precision })
 }
@@ -145,63 +146,76 @@ fn encode(unit: &Unit, previous: i64, magic: i32, enqueued_ms: i64, delay_ms: i6
 
 /// The timer log's files, one after the other.
 struct UnitLog {
+    fs: Arc<dyn FileSystem>,
     folder: PathBuf,
     size: u64,
     end: u64,
-    file: Option<BufWriter<File>>,
+    file: Option<(File, PathBuf)>,
+    /// What is to be written at the end of the file as far as it is written.
+    unwritten: Vec<u8>,
 }
+
+/// Bytes of the timer log that are written at once.
+const AT_ONCE: usize = 1 << 20;
 
 impl UnitLog {
     fn append(&mut self, unit: &[u8; UNIT as usize]) -> io::Result<i64> {
         let left = self.size - self.end % self.size;
         if !self.end.is_multiple_of(self.size) && left < UNIT + MARK {
-            let mut mark = Vec::with_capacity(MARK as usize);
-            mark.extend_from_slice(&i32::try_from(left).unwrap_or(i32::MAX).to_be_bytes());
-            mark.extend_from_slice(&0_i64.to_be_bytes());
-            mark.extend_from_slice(&MARK_MAGIC.to_be_bytes());
-            if let Some(file) = &mut self.file {
-                file.write_all(&mark)?;
-            }
+            self.unwritten.extend_from_slice(&i32::try_from(left).unwrap_or(i32::MAX).to_be_bytes());
+            self.unwritten.extend_from_slice(&0_i64.to_be_bytes());
+            self.unwritten.extend_from_slice(&MARK_MAGIC.to_be_bytes());
+            self.end += MARK;
             self.finish()?;
-            self.end += left;
+            self.end += left - MARK;
         }
         if self.end.is_multiple_of(self.size) {
-            let file = File::create(self.folder.join(format!("{:020}", self.end)))?;
-            file.set_len(self.size)?; // Apache takes files of this length only
-            self.file = Some(BufWriter::with_capacity(1 << 20, file));
+            let path = self.folder.join(format!("{:020}", self.end));
+            let file = empty_file(&*self.fs, &path, self.size)?; // Apache takes files of this length only
+            self.file = Some((file, path));
         }
         let at = self.end.cast_signed();
-        if let Some(file) = &mut self.file {
-            file.write_all(unit)?;
-        }
+        self.unwritten.extend_from_slice(unit);
         self.end += UNIT;
+        if self.unwritten.len() >= AT_ONCE {
+            self.write()?;
+        }
         Ok(at)
     }
 
+    fn write(&mut self) -> io::Result<()> {
+        let Some((file, path)) = &self.file else { return Ok(()) };
+        let begin = self.end - self.unwritten.len() as u64;
+        self.fs.write_at(file, path, &self.unwritten, begin % self.size)?;
+        self.unwritten.clear();
+        Ok(())
+    }
+
     fn finish(&mut self) -> io::Result<()> {
-        match self.file.take() {
-            Some(mut file) => {
-                file.flush()?;
-                file.get_ref().sync_data()
-            }
-            None => Ok(()),
-        }
+        self.write()?;
+        self.file.take().map_or(Ok(()), |(file, path)| self.fs.sync_data(&file, &path))
     }
 }
 
-fn write_wheel(path: &Path, slots: &BTreeMap<i64, Slot>) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.seek(SeekFrom::Start(0))?;
-    file.set_len(SLOTS as u64 * SLOT)?;
+/// A new file of this length that reads as zero.
+fn empty_file(fs: &dyn FileSystem, path: &Path, len: u64) -> io::Result<File> {
+    let file = fs.open(path, OpenMode::CreateOrOpen)?;
+    fs.set_len(&file, path, 0)?;
+    fs.set_len(&file, path, len)?;
+    Ok(file)
+}
+
+fn write_wheel(fs: &dyn FileSystem, path: &Path, slots: &BTreeMap<i64, Slot>) -> io::Result<()> {
+    let file = empty_file(fs, path, SLOTS as u64 * SLOT)?;
     for (number, slot) in slots {
         let mut bytes = [0; SLOT as usize];
         bytes[..8].copy_from_slice(&number.to_be_bytes());
         bytes[8..16].copy_from_slice(&slot.first.to_be_bytes());
         bytes[16..24].copy_from_slice(&slot.last.to_be_bytes());
         bytes[24..28].copy_from_slice(&slot.count.to_be_bytes());
-        file.write_all_at(&bytes, number.rem_euclid(SLOTS).unsigned_abs() * SLOT)?;
+        fs.write_at(&file, path, &bytes, number.rem_euclid(SLOTS).unsigned_abs() * SLOT)?;
     }
-    file.sync_data()
+    fs.sync_data(&file, path)
 }
 
 fn folder(store: &Store) -> PathBuf {

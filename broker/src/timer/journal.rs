@@ -6,12 +6,14 @@
 //! syncing, so what a crash of the machine can take is the newest of them.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use tenonmq_storage::{FileError, Store};
+use tenonmq_storage::{
+    FileError, Store,
+    fs::{AppendFile, FileSystem, OpenMode, read_if_there},
+};
 
 use super::index::{Key, Mark};
 
@@ -32,8 +34,9 @@ pub(super) struct Line {
 
 /// The file.
 pub(super) struct Journal {
+    fs: Arc<dyn FileSystem>,
     path: PathBuf,
-    file: Option<File>,
+    file: Option<AppendFile>,
     lines: u64,
     last: Option<Line>,
     /// A line that lies before everything that a crash of the machine can take from the log.
@@ -48,21 +51,18 @@ impl Journal {
     /// # Errors
     /// The file cannot be read.
     pub(super) fn open(store: &Store, log_end: u64) -> Result<(Self, Option<Line>), FileError> {
-        Self::at(&store.root().join("tenonmq").join("timers"), log_end)
+        Self::at(store.fs(), &store.root().join("tenonmq").join("timers"), log_end)
     }
 
-    fn at(path: &Path, log_end: u64) -> Result<(Self, Option<Line>), FileError> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(FileError::of("read", path)(error)),
-        };
+    fn at(fs: &Arc<dyn FileSystem>, path: &Path, log_end: u64) -> Result<(Self, Option<Line>), FileError> {
+        let bytes = read_if_there(&**fs, path).map_err(FileError::of("read", path))?.unwrap_or_default();
         let lines: Vec<Line> = bytes.chunks_exact(LINE).map_while(decode).collect();
         let last = lines.iter().rfind(|line| line.log_end <= log_end).copied();
         if lines.iter().any(|line| line.log_end > log_end) {
-            replace(path, last.as_slice())?; // before the log grows so far again
+            replace(fs, path, last.as_slice())?; // before the log grows so far again
         }
-        let journal = Self { path: path.to_owned(), file: None, lines: 0, last: None, safe: last, candidate: None };
+        let (fs, path) = (Arc::clone(fs), path.to_owned());
+        let journal = Self { fs, path, file: None, lines: 0, last: None, safe: last, candidate: None };
         Ok((journal, last))
     }
 
@@ -84,7 +84,7 @@ impl Journal {
         self.candidate.get_or_insert(line);
         match &mut self.file {
             Some(file) if self.lines < LINES => {
-                file.write_all(&encode(&line)).map_err(FileError::of("append to", &self.path))?;
+                file.append(&encode(&line)).map_err(FileError::of("append to", &self.path))?;
                 self.lines += 1;
             }
             _ => self.begin(line)?,
@@ -99,17 +99,17 @@ impl Journal {
     /// The disk refused.
     pub(super) fn sync(&self) -> Result<(), FileError> {
         match &self.file {
-            Some(file) => file.sync_data().map_err(FileError::of("sync", &self.path)),
+            Some(file) => file.sync().map_err(FileError::of("sync", &self.path)),
             None => Ok(()),
         }
     }
 
     fn begin(&mut self, line: Line) -> Result<(), FileError> {
         if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder).map_err(FileError::of("create", folder))?;
+            self.fs.create_dir_all(folder).map_err(FileError::of("create", folder))?;
         }
         let lines: Vec<Line> = self.safe.into_iter().chain([line]).collect();
-        self.file = Some(replace(&self.path, &lines)?);
+        self.file = Some(replace(&self.fs, &self.path, &lines)?);
         self.lines = lines.len() as u64;
         Ok(())
     }
@@ -120,19 +120,19 @@ impl Journal {
     /// The file cannot be written.
     pub(super) fn clear(&mut self) -> Result<(), FileError> {
         (self.last, self.safe, self.candidate, self.file) = (None, None, None, None);
-        if self.path.exists() { replace(&self.path, &[]).map(drop) } else { Ok(()) }
+        if self.fs.exists(&self.path) { replace(&self.fs, &self.path, &[]).map(drop) } else { Ok(()) }
     }
 }
 
 /// A new file with these lines, durable, in place of the old one.
-fn replace(path: &Path, lines: &[Line]) -> Result<File, FileError> {
+fn replace(fs: &Arc<dyn FileSystem>, path: &Path, lines: &[Line]) -> Result<AppendFile, FileError> {
     let new = path.with_extension("tmp");
     let create = || {
-        let mut file = File::create(&new)?;
-        file.write_all(&lines.iter().flat_map(encode).collect::<Vec<u8>>())?;
-        file.sync_data()?;
-        std::fs::rename(&new, path)?;
-        OpenOptions::new().append(true).open(path)
+        fs.write(&new, &lines.iter().flat_map(encode).collect::<Vec<u8>>())?;
+        let file = fs.open(&new, OpenMode::ReadWrite)?;
+        fs.sync_data(&file, &new)?;
+        fs.rename(&new, path)?;
+        AppendFile::open(fs, path)
     };
     create().map_err(FileError::of("write", path))
 }
@@ -164,7 +164,13 @@ fn decode(bytes: &[u8]) -> Option<Line> {
 
 #[cfg(test)]
 mod tests {
+    use tenonmq_storage::fs::RealFs;
+
     use super::*;
+
+    fn real() -> Arc<dyn FileSystem> {
+        Arc::new(RealFs)
+    }
 
     fn line(n: i64) -> Line {
         let mark = Mark { through: Key { due_ms: n, at: n }, frontier: n };
@@ -172,14 +178,14 @@ mod tests {
     }
 
     fn reopened(path: &Path, log_end: u64) -> Option<Line> {
-        Journal::at(path, log_end).unwrap().1
+        Journal::at(&real(), path, log_end).unwrap().1
     }
 
     #[test]
     fn the_last_line_that_the_log_reaches_counts() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tenonmq").join("timers");
-        let (mut journal, none) = Journal::at(&path, 0).unwrap();
+        let (mut journal, none) = Journal::at(&real(), &path, 0).unwrap();
         assert_eq!(none, None);
         (1..=5).for_each(|n| journal.write(line(n), 0).unwrap());
         assert_eq!(reopened(&path, 1_000), Some(line(5)));
@@ -191,7 +197,7 @@ mod tests {
     fn a_torn_line_and_what_is_behind_it_do_not_count() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("timers");
-        let (mut journal, _) = Journal::at(&path, 0).unwrap();
+        let (mut journal, _) = Journal::at(&real(), &path, 0).unwrap();
         (1..=3).for_each(|n| journal.write(line(n), 0).unwrap());
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[LINE + 20] ^= 1;
@@ -205,10 +211,10 @@ mod tests {
     fn a_line_that_did_not_count_does_not_come_back_when_the_log_has_grown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("timers");
-        let (mut journal, _) = Journal::at(&path, 0).unwrap();
+        let (mut journal, _) = Journal::at(&real(), &path, 0).unwrap();
         journal.write(line(2), 0).unwrap();
         journal.write(line(9), 0).unwrap();
-        let (mut journal, found) = Journal::at(&path, 300).unwrap();
+        let (mut journal, found) = Journal::at(&real(), &path, 300).unwrap();
         assert_eq!(found, Some(line(2)));
         assert_eq!(reopened(&path, 5_000), Some(line(2)), "although nothing was written yet");
         journal.write(line(3), 0).unwrap();
@@ -219,7 +225,7 @@ mod tests {
     fn a_file_that_begins_anew_keeps_a_line_before_what_is_flushed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("timers");
-        let (mut journal, _) = Journal::at(&path, 0).unwrap();
+        let (mut journal, _) = Journal::at(&real(), &path, 0).unwrap();
         journal.write(line(1), 0).unwrap();
         (2..30_000).for_each(|n| journal.write(line(n), 150).unwrap());
         assert!(std::fs::metadata(&path).unwrap().len() < 2 * LINES * LINE as u64);

@@ -1,14 +1,18 @@
 //! Who did what to a transaction by hand, and what was given up: one JSON object a line, never rewritten.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read},
     path::PathBuf,
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tenonmq_protocol::body::transaction_desk::{AuditEntry, AuditPage};
-use tenonmq_storage::Store;
+use tenonmq_storage::{
+    Store,
+    fs::{AppendFile, FileReader, FileSystem},
+};
 
 use super::check_log::folder;
 
@@ -41,21 +45,27 @@ pub(super) struct AuditLine<'a> {
 
 /// The audit log.
 pub(super) struct AuditLog {
+    fs: Arc<dyn FileSystem>,
     path: PathBuf,
+    /// One at a time, so that lines of two writers do not mix.
+    writing: Mutex<()>,
 }
 
 impl AuditLog {
     /// The log of a store. A line that a crash tore is closed, so that it spoils no other.
     pub(super) fn new(store: &Store) -> Self {
-        let log = Self { path: folder(store).join("transaction-audit.jsonl") };
+        let log = Self::at(Arc::clone(store.fs()), folder(store).join("transaction-audit.jsonl"));
         if let Err(error) = log.close_torn_line() {
             tracing::warn!(path = %log.path.display(), %error, "the end of the audit cannot be read");
         }
         log
     }
 
-    /// Adds a line. One write, so that lines of two writers do not mix; a failure is logged with the line. What people
-    /// gave a reason for is on the disk when this returns.
+    fn at(fs: Arc<dyn FileSystem>, path: PathBuf) -> Self {
+        Self { fs, path, writing: Mutex::default() }
+    }
+
+    /// Adds a line; a failure is logged with the line. What people gave a reason for is on the disk when this returns.
     pub(super) fn write(&self, line: &AuditLine<'_>) {
         if let Err(error) = self.try_write(line) {
             tracing::error!(path = %self.path.display(), %error, ?line, "audit line not written");
@@ -70,13 +80,12 @@ impl AuditLog {
     /// Entries from the byte `from` on that are wanted: those of a bounded part of the file.
     pub(super) fn read(&self, from: u64, is_wanted: impl Fn(&AuditEntry) -> bool) -> io::Result<AuditPage> {
         let mut page = AuditPage::default();
-        let Some(mut file) = found(File::open(&self.path))? else { return Ok(page) };
-        let end = file.seek(SeekFrom::End(0))?;
+        let Some(end) = self.len()? else { return Ok(page) };
         let from = from.min(end);
-        let block = self.block(&mut file, from)?;
+        let block = self.block(from, LOOK)?;
         let mut at = from;
         // a line that begins before `from` is no line of this page
-        let mut is_whole = from == 0 || byte_before(&mut file, from)? == Some(b'\n');
+        let mut is_whole = from == 0 || self.byte_before(from)? == Some(b'\n');
         for line in block.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
             if page.entries.len() == PAGE {
                 break;
@@ -96,59 +105,55 @@ impl AuditLog {
 
     /// The newest entries that are wanted, oldest first: those of a bounded part of the file.
     pub(super) fn newest(&self, is_wanted: impl Fn(&AuditEntry) -> bool) -> io::Result<Vec<AuditEntry>> {
-        let Some(length) = found(std::fs::metadata(&self.path))?.map(|file| file.len()) else { return Ok(Vec::new()) };
+        let Some(length) = self.len()? else { return Ok(Vec::new()) };
         Ok(self.read(length.saturating_sub(LOOK), is_wanted)?.entries)
     }
 
-    fn block(&self, file: &mut File, from: u64) -> io::Result<Vec<u8>> {
+    /// Length of the file, if there is one.
+    fn len(&self) -> io::Result<Option<u64>> {
+        match FileReader::open(&*self.fs, &self.path).and_then(|file| file.file_len()) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn block(&self, from: u64, length: u64) -> io::Result<Vec<u8>> {
         let mut block = Vec::new();
-        file.seek(SeekFrom::Start(from))?;
-        file.take(LOOK).read_to_end(&mut block)?;
+        FileReader::open(&*self.fs, &self.path)?.from(from).take(length).read_to_end(&mut block)?;
         Ok(block)
+    }
+
+    fn byte_before(&self, at: u64) -> io::Result<Option<u8>> {
+        let Some(before) = at.checked_sub(1) else { return Ok(None) };
+        Ok(self.block(before, 1)?.first().copied())
     }
 
     fn try_write(&self, line: &AuditLine<'_>) -> io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
+        let _one_at_a_time = self.writing.lock();
         let mut file = self.open()?;
-        file.write_all(&text)?;
-        if line.reason.is_empty() { Ok(()) } else { file.sync_data() }
+        if line.reason.is_empty() { file.append(&text) } else { file.append_durably(&text) }
     }
 
-    fn open(&self) -> io::Result<File> {
-        OpenOptions::new().create(true).append(true).open(&self.path)
+    fn open(&self) -> io::Result<AppendFile> {
+        AppendFile::open(&self.fs, &self.path)
     }
 
     fn close_torn_line(&self) -> io::Result<()> {
-        let Some(mut file) = found(OpenOptions::new().read(true).append(true).open(&self.path))? else {
-            return Ok(());
-        };
-        let end = file.seek(SeekFrom::End(0))?;
-        match byte_before(&mut file, end)? {
+        let end = self.len()?.unwrap_or(0);
+        match self.byte_before(end)? {
             Some(b'\n') | None => Ok(()),
-            Some(_) => file.write_all(b"\n"),
+            Some(_) => self.open()?.append(b"\n"),
         }
-    }
-}
-
-fn byte_before(file: &mut File, at: u64) -> io::Result<Option<u8>> {
-    let Some(before) = at.checked_sub(1) else { return Ok(None) };
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(before))?;
-    file.read_exact(&mut byte)?;
-    Ok(Some(byte[0]))
-}
-
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tenonmq_storage::fs::RealFs;
+
     use super::*;
 
     fn line(time: i64, reason: &str) -> AuditLine<'_> {
@@ -182,7 +187,7 @@ mod tests {
     #[test]
     fn every_line_is_read_once_page_by_page() {
         let folder = tempfile::tempdir().unwrap();
-        let log = AuditLog { path: folder.path().join("audit.jsonl") };
+        let log = AuditLog::at(Arc::new(RealFs), folder.path().join("audit.jsonl"));
         assert!(all(&log).is_empty());
         let reason = "x".repeat(2000);
         let lines: Vec<u8> = (0..2500)
@@ -197,9 +202,9 @@ mod tests {
     #[test]
     fn a_torn_line_spoils_no_other() {
         let folder = tempfile::tempdir().unwrap();
-        let log = AuditLog { path: folder.path().join("audit.jsonl") };
+        let log = AuditLog::at(Arc::new(RealFs), folder.path().join("audit.jsonl"));
         log.try_write(&line(1, "")).unwrap();
-        log.open().unwrap().write_all(b"{\"time\":2,\"by\":").unwrap();
+        log.open().unwrap().append(b"{\"time\":2,\"by\":").unwrap();
         assert_eq!(all(&log), [1]);
         log.close_torn_line().unwrap();
         log.try_write(&line(3, "why")).unwrap();

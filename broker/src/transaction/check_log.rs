@@ -5,14 +5,16 @@
 //! asked once more. Without the file every count starts at what the records themselves say.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use tenonmq_storage::{FileError, Store};
+use tenonmq_storage::{
+    FileError, Store,
+    fs::{AppendFile, FileSystem, read_if_there, remove_if_there},
+};
 
 const ENTRY: usize = 32;
 
@@ -34,30 +36,31 @@ pub(super) type Counts = FxHashMap<i64, Checked>;
 
 /// The log of checks since the last snapshot.
 pub(super) struct CheckLog {
+    fs: Arc<dyn FileSystem>,
     path: PathBuf,
     open: Mutex<Open>,
 }
 
 #[derive(Default)]
 struct Open {
-    file: Option<File>,
+    file: Option<AppendFile>,
     entries: u64,
 }
 
 impl CheckLog {
     /// Opens the log, and reads what former runs left. A damaged end is ignored.
     pub(super) fn open(store: &Store) -> Result<(Self, Counts), FileError> {
-        Self::at(&folder(store).join("transaction-checks"))
+        Self::at(store.fs(), &folder(store).join("transaction-checks"))
     }
 
-    fn at(path: &Path) -> Result<(Self, Counts), FileError> {
+    fn at(fs: &Arc<dyn FileSystem>, path: &Path) -> Result<(Self, Counts), FileError> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(FileError::of("create", folder))?;
+            fs.create_dir_all(folder).map_err(FileError::of("create", folder))?;
         }
-        let log = Self { path: path.to_owned(), open: Mutex::default() };
+        let log = Self { fs: Arc::clone(fs), path: path.to_owned(), open: Mutex::default() };
         let mut counts = Counts::default();
         for path in [&log.old(), &log.path] {
-            counts.extend(read(path)?.chunks_exact(ENTRY).map_while(decode));
+            counts.extend(log.read(path)?.chunks_exact(ENTRY).map_while(decode));
         }
         Ok((log, counts))
     }
@@ -70,13 +73,11 @@ impl CheckLog {
         let mut bytes = Vec::with_capacity(checked.len() * ENTRY);
         checked.iter().for_each(|(offset, checked)| encode(*offset, checked, &mut bytes));
         let mut open = self.open.lock();
-        if open.file.is_none() {
-            let opened = OpenOptions::new().create(true).append(true).open(&self.path);
-            open.file = Some(opened.map_err(FileError::of("open", &self.path))?);
-        }
-        if let Some(file) = open.file.as_mut() {
-            file.write_all(&bytes).map_err(FileError::of("append to", &self.path))?;
-        }
+        let file = match &mut open.file {
+            Some(file) => file,
+            none => none.insert(self.open_file().map_err(FileError::of("open", &self.path))?),
+        };
+        file.append(&bytes).map_err(FileError::of("append to", &self.path))?;
         open.entries += checked.len() as u64;
         Ok(())
     }
@@ -91,38 +92,41 @@ impl CheckLog {
         let mut open = self.open.lock();
         *open = Open::default();
         let old = self.old();
-        let mut kept = read(&old)?; // there only if the last snapshot failed
+        let mut kept = self.read(&old)?; // there only if the last snapshot failed
         kept.truncate(kept.len() / ENTRY * ENTRY);
-        kept.extend(read(&self.path)?);
+        kept.extend(self.read(&self.path)?);
         if !kept.is_empty() {
-            std::fs::write(&old, kept).map_err(FileError::of("write", &old))?;
-            remove(&self.path)?;
+            self.fs.write(&old, &kept).map_err(FileError::of("write", &old))?;
+            self.remove(&self.path)?;
         }
         Ok(())
     }
 
     /// The snapshot is written: forgets what was set aside.
     pub(super) fn forget_old(&self) -> Result<(), FileError> {
-        remove(&self.old())
+        self.remove(&self.old())
     }
 
     fn old(&self) -> PathBuf {
         self.path.with_extension("old")
     }
-}
 
-fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(FileError::of("read", path)(error)),
+    /// The file without a torn entry at its end.
+    fn open_file(&self) -> std::io::Result<AppendFile> {
+        let mut file = AppendFile::open(&self.fs, &self.path)?;
+        let torn = file.len() % ENTRY as u64;
+        if torn > 0 {
+            file.cut(file.len() - torn)?;
+        }
+        Ok(file)
     }
-}
 
-fn remove(path: &Path) -> Result<(), FileError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::of("remove", path)(error)),
-        _ => Ok(()),
+    fn read(&self, path: &Path) -> Result<Vec<u8>, FileError> {
+        Ok(read_if_there(&*self.fs, path).map_err(FileError::of("read", path))?.unwrap_or_default())
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), FileError> {
+        remove_if_there(&*self.fs, path).map_err(FileError::of("remove", path))
     }
 }
 
@@ -155,7 +159,13 @@ fn decode(entry: &[u8]) -> Option<(i64, Checked)> {
 
 #[cfg(test)]
 mod tests {
+    use tenonmq_storage::fs::{Fault, FaultyFs, Op, RealFs};
+
     use super::*;
+
+    fn real() -> Arc<dyn FileSystem> {
+        Arc::new(RealFs)
+    }
 
     fn checked(checks: u16) -> Checked {
         Checked { log_offset: 4711, asked_at: 1_000, checks }
@@ -165,31 +175,46 @@ mod tests {
     fn the_last_entry_of_a_message_counts_and_a_torn_end_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tenonmq").join("transaction-checks");
-        let (log, _) = CheckLog::at(&path).unwrap();
+        let (log, _) = CheckLog::at(&real(), &path).unwrap();
         log.append(&[(7, checked(1)), (8, checked(1))]).unwrap();
         log.append(&[(7, checked(2))]).unwrap();
         assert_eq!(log.entries(), 3);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes.extend_from_slice(&[1; 40]);
         std::fs::write(&path, bytes).unwrap();
-        let (_, counts) = CheckLog::at(&path).unwrap();
+        let (_, counts) = CheckLog::at(&real(), &path).unwrap();
         assert_eq!(counts, Counts::from_iter([(7, checked(2)), (8, checked(1))]));
+    }
+
+    #[test]
+    fn entries_behind_one_that_did_not_fit_on_the_disk_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("transaction-checks");
+        let faulty = Arc::new(FaultyFs::new());
+        let fs: Arc<dyn FileSystem> = faulty.clone();
+        let (log, _) = CheckLog::at(&fs, &path).unwrap();
+        log.append(&[(1, checked(1))]).unwrap();
+        faulty.fail_with(Op::Write, Fault { after: 0, times: 1, kind: std::io::ErrorKind::StorageFull });
+        log.append(&[(2, checked(1))]).unwrap_err();
+        log.append(&[(3, checked(1))]).unwrap();
+        let (_, counts) = CheckLog::at(&fs, &path).unwrap();
+        assert_eq!(counts, Counts::from_iter([(1, checked(1)), (3, checked(1))]));
     }
 
     #[test]
     fn what_is_set_aside_counts_until_it_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("transaction-checks");
-        let (log, _) = CheckLog::at(&path).unwrap();
+        let (log, _) = CheckLog::at(&real(), &path).unwrap();
         log.append(&[(1, checked(1))]).unwrap();
         log.rotate().unwrap();
         log.append(&[(2, checked(1))]).unwrap();
         log.rotate().unwrap();
         log.append(&[(1, checked(9))]).unwrap();
-        let (_, counts) = CheckLog::at(&path).unwrap();
+        let (_, counts) = CheckLog::at(&real(), &path).unwrap();
         assert_eq!(counts, Counts::from_iter([(1, checked(9)), (2, checked(1))]));
         log.forget_old().unwrap();
-        let (_, counts) = CheckLog::at(&path).unwrap();
+        let (_, counts) = CheckLog::at(&real(), &path).unwrap();
         assert_eq!(counts, Counts::from_iter([(1, checked(9))]));
     }
 }

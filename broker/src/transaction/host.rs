@@ -104,15 +104,7 @@ pub async fn keep_checking(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
         if now >= save_at {
             save_at = now + super::millis(SAVE_INTERVAL);
             let saving = Arc::clone(&core);
-            let saved = tokio::task::spawn_blocking(move || {
-                let more = saving.transactions.carry(&*saving);
-                (more, saving.transactions.persist())
-            });
-            let (more, offsets) = saved.await.unwrap_or_default();
-            if let Some(offsets) = offsets {
-                note_offsets(&core, offsets);
-            }
-            if more {
+            if tokio::task::spawn_blocking(move || save(&saving)).await.unwrap_or_default() {
                 save_at = now;
             }
         }
@@ -130,6 +122,15 @@ pub async fn keep_checking(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
             () = stopped(&mut stop) => {}
         }
     }
+}
+
+/// The saving that comes every few seconds. Whether there is more to do at once. Blocking.
+pub fn save(core: &Core) -> bool {
+    let more = core.transactions.carry(core);
+    if let Some(offsets) = core.transactions.persist() {
+        note_offsets(core, offsets);
+    }
+    more
 }
 
 /// The last saving, when no request is served any more: the offset table must be saved after it.

@@ -53,7 +53,7 @@ use tokio::sync::Notify;
 pub use check::Question;
 pub use end::{End, EndRefused, Ended};
 pub use floor::SafeOffsets;
-pub use host::{keep_checking, save_finally, saved_offsets};
+pub use host::{keep_checking, save, save_finally, saved_offsets};
 pub(crate) use records::without_checksum;
 pub use verdicts::{Verdict, WINDOW};
 

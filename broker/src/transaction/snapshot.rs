@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use tenonmq_storage::{FileError, Queue, Store};
+use tenonmq_storage::{FileError, Queue, Store, fs::remove_if_there};
 
 use super::{
     SafeOffsets,
@@ -61,7 +61,7 @@ impl Snapshot {
 
     /// The snapshot in the data directory, if there is one and it belongs to these queues.
     pub(super) fn load(store: &Store, half: &Queue, op: &Queue) -> Option<Self> {
-        let snapshot = Self::decode(&std::fs::read(path(store)).ok()?)?;
+        let snapshot = Self::decode(&store.fs().read(&path(store)).ok()?)?;
         let marks = (mark(half, snapshot.next.half), mark(op, snapshot.next.op));
         let fits = marks == (Some(snapshot.marks.0), Some(snapshot.marks.1));
         if !fits {
@@ -74,17 +74,14 @@ impl Snapshot {
     pub(super) fn save(&self, store: &Store) -> Result<(), FileError> {
         let path = path(store);
         let fresh = path.with_extension("tmp");
-        std::fs::write(&fresh, self.encode()).map_err(FileError::of("write", &fresh))?;
-        std::fs::rename(&fresh, &path).map_err(FileError::of("rename", &fresh))
+        store.fs().write(&fresh, &self.encode()).map_err(FileError::of("write", &fresh))?;
+        store.fs().rename(&fresh, &path).map_err(FileError::of("rename", &fresh))
     }
 
     /// Removes the file, if it is there.
     pub(super) fn remove(store: &Store) -> Result<(), FileError> {
         let path = path(store);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(FileError::of("remove", &path)(error)),
-            _ => Ok(()),
-        }
+        remove_if_there(&**store.fs(), &path).map_err(FileError::of("remove", &path))
     }
 
     fn encode(&self) -> Vec<u8> {

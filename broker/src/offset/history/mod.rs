@@ -13,13 +13,16 @@ mod tests;
 pub mod undo;
 
 use std::{
-    io,
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
 use tenonmq_protocol::body::offset_desk::{ListMoves, MoveList, OffsetMove, OffsetStep};
+use tenonmq_storage::{FileError, fs::FileSystem};
 
 use self::{
     backward::{Backward, Step},
@@ -60,8 +63,8 @@ impl History {
     ///
     /// # Errors
     /// The folder cannot be made, or what is in it cannot be read.
-    pub fn open(folder: &Path, limit: u64) -> io::Result<Self> {
-        let lines = Lines::open(folder, limit)?;
+    pub fn open(fs: Arc<dyn FileSystem>, folder: &Path, limit: u64) -> Result<Self, FileError> {
+        let lines = Lines::open(fs, folder, limit)?;
         Ok(Self { lines, backward: Mutex::default(), backward_total: AtomicU64::new(0) })
     }
 

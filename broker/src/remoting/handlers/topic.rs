@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tenonmq_protocol::{
     body::{TopicConfig, TopicConfigAndMappingTable, TopicConfigList, TopicList, json},
+    code::ResponseCode,
     header::{CreateTopic, DeleteTopic, GetTopicConfig, GetTopicStats},
 };
 
@@ -16,22 +17,27 @@ pub(super) fn with_json(body: &impl Serialize) -> Response {
     Response::ok().body(json::to_vec(body))
 }
 
-/// Answers with success once the name servers know the topics.
+/// Answers with success once the name servers know the topics, and the file has them.
 fn announce(core: &Arc<Core>, changed: Vec<TopicConfig>) -> Handled {
     let core = Arc::clone(core);
     Handled::later(async move {
         for topic in changed {
             core.topic_changed(&topic).await;
         }
-        Response::ok()
+        let saved = tokio::task::spawn_blocking(move || core.topics.ensure_saved()).await;
+        match saved.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(()) => Response::ok(),
+            Err(why) => {
+                Response::error(ResponseCode::SYSTEM_ERROR, format!("the change is in force but not saved: {why}"))
+            }
+        }
     })
 }
 
 pub(crate) fn create(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     let changed = header::<CreateTopic<'_>>(request).and_then(|header| topic::put(core, &header));
     match changed {
-        Ok(Some(config)) => announce(core, vec![config]),
-        Ok(None) => answer(request, out, Ok(Response::ok())),
+        Ok(config) => announce(core, config.into_iter().collect()),
         Err(refusal) => refuse(request, out, refusal),
     }
 }
@@ -50,7 +56,10 @@ pub(crate) fn create_list(core: &Arc<Core>, request: &Request<'_>, out: &mut Out
 pub(crate) fn delete(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
     let outcome = header::<DeleteTopic<'_>>(request)
         .and_then(|header| topic::delete(core, header.topic, &request.connection.peer().to_string()));
-    answer(request, out, outcome.map(|()| Response::ok()))
+    match outcome {
+        Ok(()) => announce(core, Vec::new()),
+        Err(refusal) => refuse(request, out, refusal),
+    }
 }
 
 pub(crate) fn stats(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) -> Handled {
