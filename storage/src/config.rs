@@ -144,7 +144,7 @@ impl StoreConfig {
             record_crc: false,
             verify_record_crc: false,
             verify_reads: false,
-            populate_ahead: 64 << 20,
+            populate_ahead: 16 << 20,
             reserve_bytes: 8 << 20,
             delay_levels_ms: default_delay_levels(),
             batch_topics: HashSet::new(),

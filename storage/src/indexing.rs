@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use tenonmq_protocol::message::{LogItem, RecordError, RecordView};
+use tenonmq_protocol::message::{LogItem, RecordError};
 
 use crate::commit_log::CommitLog;
 use crate::error::FileError;
@@ -135,6 +135,7 @@ impl Indexer {
         let visible = self.log.progress().confirmed();
         let mut at = from;
         if let Some(segment) = self.log.segment_at(from).filter(|_| from < visible) {
+            let mut builder = self.index.build();
             let bytes = segment.read_until(from, visible.min(segment.end())).unwrap_or_default();
             for _ in 0..STEP {
                 let rest = bytes.get((at - from) as usize..).unwrap_or_default();
@@ -143,7 +144,7 @@ impl Indexer {
                 }
                 match LogItem::parse(rest) {
                     Ok(LogItem::Record(record)) => {
-                        self.add(&record, at)?;
+                        builder.add_record(&record, at)?;
                         at += record.len() as u64;
                     }
                     Ok(LogItem::Blank { .. } | LogItem::End) => at = segment.end().min(visible),
@@ -159,10 +160,6 @@ impl Indexer {
         *position = at;
         self.indexed.store(at, Ordering::Release);
         Ok(at - from)
-    }
-
-    fn add(&self, record: &RecordView<'_>, at: u64) -> Result<(), FileError> {
-        self.index.add_record(record, at)
     }
 
     fn pause(&self, time: Duration) {

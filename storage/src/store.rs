@@ -285,8 +285,11 @@ impl Store {
         class: AppendClass,
         place: impl FnMut(Appended),
     ) -> Result<(), AppendError> {
+        let mut prepared = None;
         for (queue, _, _) in items {
-            queue.prepare();
+            if !prepared.replace(*queue).is_some_and(|before| std::ptr::eq(before, *queue)) {
+                queue.prepare();
+            }
         }
         let result = if self.parts().config.record_crc {
             let room = |(_, record, _): &(&Queue, NewRecord<'_>, i64)| {

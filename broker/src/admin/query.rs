@@ -60,7 +60,7 @@ pub fn by_key(core: &Core, header: &QueryMessage<'_>) -> Result<Found, Refusal> 
 /// Whether a record is of that topic and has that key. The index only knows hashes.
 fn has_key(record: &[u8], topic: &str, key: &str) -> bool {
     RecordView::parse(record)
-        .is_ok_and(|record| record.topic() == topic && keys(record.properties_text()).any(|one| one == key))
+        .is_ok_and(|record| record.topic() == topic && keys(record.properties_bytes()).any(|one| one == key))
 }
 
 /// The record at a log offset.

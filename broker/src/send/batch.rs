@@ -10,7 +10,7 @@ use tenonmq_protocol::{
     code::ResponseCode,
     message::{
         BatchElement, NewRecord, Properties, SysFlag, batch, body_crc,
-        properties::{find, names as property, tags_code},
+        properties::{find_each, names as property, tags_code},
         record::MAX_PROPERTIES,
     },
 };
@@ -86,10 +86,10 @@ impl Sending<'_> {
         let queue = self.queue(topic, queue_id)?;
         let mut suffix = Vec::new();
         of_batch.encode_into(&mut suffix);
-        let texts = texts(elements, &suffix)?;
+        let texts = Texts::of(elements, &suffix)?;
         let header = self.message.header;
         let sys_flag = header.sys_flag | properties::topic_flag(topic);
-        let records = elements.iter().zip(&texts).map(|(element, text)| NewRecord {
+        let records = elements.iter().zip(texts.iter()).map(|(element, text)| NewRecord {
             topic: &topic.config.topic_name,
             queue_id,
             flag: element.flag,
@@ -189,27 +189,46 @@ fn elements(body: &[u8]) -> Result<Vec<BatchElement<'_>>, Refusal> {
     elements.map_err(|error| illegal(format!("the message is illegal: {error}")))
 }
 
-/// The property text of each message as it is stored.
-fn texts(elements: &[BatchElement<'_>], of_batch: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
-    let mut texts = Vec::with_capacity(elements.len());
-    for element in elements {
-        if std::str::from_utf8(element.properties).is_err() {
-            return Err(illegal("the message is illegal: properties in a batch are not UTF-8".into()));
+/// The property texts of all messages as they are stored, in one piece of memory.
+struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn of(elements: &[BatchElement<'_>], of_batch: &[u8]) -> Result<Self, Refusal> {
+        let own: usize = elements.iter().map(|element| element.properties.len()).sum();
+        let mut bytes = Vec::with_capacity(own + elements.len() * (of_batch.len() + 1));
+        let mut ends = Vec::with_capacity(elements.len());
+        for element in elements {
+            let properties = element.properties;
+            if !properties.is_ascii() && std::str::from_utf8(properties).is_err() {
+                return Err(illegal("the message is illegal: properties in a batch are not UTF-8".into()));
+            }
+            let start = bytes.len();
+            element.stored_properties(of_batch, &mut bytes);
+            let len = bytes.len() - start;
+            if len > MAX_PROPERTIES {
+                return Err(illegal(format!(
+                    "the message is illegal: properties of {len} bytes exceed the limit of {MAX_PROPERTIES} bytes"
+                )));
+            }
+            ends.push(bytes.len());
         }
-        let mut text = Vec::with_capacity(element.properties.len() + of_batch.len() + 1);
-        element.stored_properties(of_batch, &mut text);
-        if text.len() > MAX_PROPERTIES {
-            let len = text.len();
-            return Err(illegal(format!(
-                "the message is illegal: properties of {len} bytes exceed the limit of {MAX_PROPERTIES} bytes"
-            )));
-        }
-        texts.push(text);
+        Ok(Self { bytes, ends })
     }
-    Ok(texts)
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| {
+            let text = self.bytes.get(start..end).unwrap_or_default();
+            start = end;
+            text
+        })
+    }
 }
 
 fn tags_code_of(text: &[u8]) -> i64 {
-    let text = std::str::from_utf8(text).unwrap_or_default(); // checked in `texts`
-    tags_code(find(text, property::TAGS))
+    let [tags] = find_each(text, [property::TAGS]);
+    tags_code(tags.and_then(|tags| std::str::from_utf8(tags).ok()))
 }

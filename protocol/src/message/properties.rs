@@ -251,23 +251,24 @@ impl<'a> Pairs<'a> {
 
 /// One value out of a property text without parsing all of it. The last one wins.
 pub fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let [value] = find_each(text, [name]);
-    value
+    let [value] = find_each(text.as_bytes(), [name]);
+    // A piece between two ASCII characters of a text.
+    value.and_then(|value| std::str::from_utf8(value).ok())
 }
 
-/// Several values in one pass; see [`find`].
-pub fn find_each<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+/// Several values in one pass, of a property text that need not be UTF-8; see [`find`].
+pub fn find_each<'a, const N: usize>(text: &'a [u8], names: [&str; N]) -> [Option<&'a [u8]>; N] {
     let mut values = [None; N];
     let mut rest = text;
     while !rest.is_empty() {
-        let end = find_byte(rest.as_bytes(), VALUE_END).unwrap_or(rest.len());
-        let piece = rest.as_bytes().get(..end).unwrap_or_default();
+        let end = find_byte(rest, VALUE_END).unwrap_or(rest.len());
+        let (piece, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
         for (name, place) in names.iter().zip(&mut values) {
             if begins_with_name(piece, name.as_bytes()) {
-                *place = rest.get(name.len() + 1..end);
+                *place = piece.get(name.len() + 1..);
             }
         }
-        rest = rest.get(end + 1..).unwrap_or_default();
+        rest = after.get(1..).unwrap_or_default();
     }
     values
 }

@@ -28,6 +28,9 @@ const QUEUE_SPACE: u64 = 64 << 10;
 const MAX_TOPIC: usize = 255;
 /// The window of pages brought in ahead starts this small, and grows with what is written.
 const POPULATE_AT_LEAST: u64 = 2 << 20;
+/// Pages ahead are asked for this often, in bytes appended: whoever brings in many at once keeps a processor busy for tens of
+/// milliseconds, and senders wait for it.
+const POPULATE_EVERY: u64 = 1 << 20;
 
 /// Where a record went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +86,8 @@ pub(crate) struct Tail {
     next_ready: bool,
     /// Log offset at which more pages ahead are asked for.
     populate_at: u64,
+    /// How far they were asked for, in the current segment.
+    populated: usize,
     /// Bytes and records appended since the store was opened.
     pub(super) written: u64,
     pub(super) records: u64,
@@ -100,6 +105,7 @@ impl Tail {
             next_wanted: false,
             next_ready: false,
             populate_at: end,
+            populated: 0,
             written: 0,
             records: 0,
         }
@@ -110,6 +116,7 @@ impl Tail {
         self.next_wanted = false;
         self.next_ready = false;
         self.populate_at = self.end;
+        self.populated = 0;
     }
 
     /// Bytes left in the current segment.
@@ -244,8 +251,10 @@ impl CommitLog {
         let Some(writer) = &tail.writer else { return };
         let window = tail.written.max(POPULATE_AT_LEAST).min(self.limits.populate_ahead);
         let start = writer.log().published();
-        self.allocator.populate(writer.log(), start..start.saturating_add(window as usize).min(writer.log().len()));
-        tail.populate_at = tail.end + window / 2;
+        let end = start.saturating_add(window as usize).min(writer.log().len());
+        self.allocator.populate(writer.log(), start.max(tail.populated)..end);
+        tail.populated = end;
+        tail.populate_at = tail.end + POPULATE_EVERY;
     }
 
     /// Checks what does not depend on the state of the log. Returns the encoded length of all.
@@ -322,6 +331,7 @@ impl CommitLog {
         tail.writer = Some(writer);
         tail.end = base;
         tail.populate_at = base;
+        tail.populated = 0;
         tail.next_wanted = false;
         tail.next_ready = false;
         if tail.dispatched == filled {

@@ -100,33 +100,6 @@ impl Index {
         u64::try_from(newest.end_physical).ok().filter(|_| files.len() > 1 || newest.next_entry > 1)
     }
 
-    /// Adds the keys of one record, in this order. A record before the last indexed one is ignored, and so are those
-    /// keys of the last one that are there.
-    ///
-    /// An error (disk full) may leave some of the keys added; add the record again later.
-    pub fn add<'k>(
-        &self,
-        topic: &str,
-        keys: impl IntoIterator<Item = &'k str>,
-        physical: u64,
-        store_timestamp: i64,
-    ) -> Result<(), FileError> {
-        let mut hashes: smallvec::SmallVec<[u32; 4]> = smallvec::SmallVec::new();
-        hashes.extend(keys.into_iter().map(|key| key_hash(topic, key)));
-        let Ok(offset) = i64::try_from(physical) else { return Ok(()) };
-        let _writing = self.writing.lock();
-        if self.last_offset().is_some_and(|indexed| physical < indexed) {
-            return Ok(());
-        }
-        // Of the last indexed record only the keys behind the last entry are missing, if any.
-        let last = self.files.load().last().and_then(|file| file.last()).filter(|&(_, last)| last == offset);
-        let done = last.and_then(|(last, _)| hashes.iter().position(|&hash| hash == last)).map_or(0, |at| at + 1);
-        for &hash in hashes.iter().skip(done) {
-            self.put(hash, offset, store_timestamp)?;
-        }
-        Ok(())
-    }
-
     /// Up to `max` records of `topic` that carry `key` and were stored between `begin_ms` and `end_ms` (milliseconds since
     /// the Unix epoch, inclusive, exact to the second), newest first.
     pub fn query(&self, topic: &str, key: &str, max: usize, begin_ms: i64, end_ms: i64) -> IndexHits {
@@ -213,31 +186,20 @@ impl Index {
         self.files.load().len()
     }
 
-    fn put(&self, hash: u32, physical: i64, timestamp: i64) -> Result<(), FileError> {
-        loop {
-            let newest = self.files.load().last().cloned();
-            if let Some(file) = newest.as_ref().filter(|file| !file.is_full()) {
-                file.put(&*self.fs, hash, physical, timestamp).map_err(FileError::of("write", file.path()))?;
-                return Ok(());
-            }
-            self.start_file(newest.as_deref())?;
-        }
-    }
-
-    /// Makes the next file, after the full one is on disk and the checkpoint says so.
-    fn start_file(&self, full: Option<&IndexFile>) -> Result<(), FileError> {
+    /// Makes the next file, after the full one is on disk and the checkpoint says so. By whoever holds `writing`.
+    fn start_file(&self, full: Option<&IndexFile>) -> Result<Arc<IndexFile>, FileError> {
         if let Some(full) = full {
             full.sync(&*self.fs)?;
             self.checkpoint.set_index_timestamp(full.header().end_timestamp);
         }
         self.fs.create_dir_all(&self.directory).map_err(FileError::of("create", &self.directory))?;
         let path = self.next_name(full);
-        let file = IndexFile::create(&*self.fs, &path, self.layout, full.map(IndexFile::header))?;
+        let file = Arc::new(IndexFile::create(&*self.fs, &path, self.layout, full.map(IndexFile::header))?);
         self.fs.sync_dir(&self.directory).map_err(FileError::of("sync", &self.directory))?;
         let mut files = self.files.load().to_vec();
-        files.push(Arc::new(file));
+        files.push(Arc::clone(&file));
         self.files.store(Arc::new(files));
-        Ok(())
+        Ok(file)
     }
 
     /// The local time as `yyyyMMddHHmmssSSS`, or one more than the newest name when clocks went back.

@@ -73,6 +73,18 @@ fn later(core: &Arc<Core>, config: &Config, receipt: &Receipt<'_>, ticket: Optio
     })
 }
 
+/// The ids of a batch, with a comma between them.
+fn join(ids: &[OffsetMessageId]) -> String {
+    let mut joined = Vec::with_capacity(ids.len() * 33);
+    for id in ids {
+        if !joined.is_empty() {
+            joined.push(b',');
+        }
+        joined.extend_from_slice(id.text().as_bytes());
+    }
+    String::from_utf8(joined).unwrap_or_default() // digits, letters and commas
+}
+
 /// Writes the receipt's fields.
 fn write(config: &Config, receipt: &Receipt<'_>, out: &mut impl FieldSink) {
     let ids = &receipt.message_ids;
@@ -81,7 +93,7 @@ fn write(config: &Config, receipt: &Receipt<'_>, out: &mut impl FieldSink) {
     let message_id = match (&first, ids.len()) {
         (Some(id), 1) => id.as_str(),
         _ => {
-            joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            joined = join(ids);
             &joined
         }
     };
