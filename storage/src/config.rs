@@ -109,8 +109,6 @@ pub struct StoreConfig {
     /// Whether checksums and places of records are compared whenever one is read, not only at recovery (`verifyRecordsOnRead`).
     /// What does not hold is treated as gone. Default false.
     pub verify_reads: bool,
-    /// Bytes ahead of the writer whose pages are brought into memory. Default 64 MiB; 0 for none.
-    pub populate_ahead: u64,
     /// Bytes set aside on disk for commits, rollbacks and offsets when the disk is full. Default 8 MiB.
     pub reserve_bytes: u64,
     /// Delay of level n in milliseconds at position n - 1 (`messageDelayLevel`).
@@ -144,7 +142,6 @@ impl StoreConfig {
             record_crc: false,
             verify_record_crc: false,
             verify_reads: false,
-            populate_ahead: 16 << 20,
             reserve_bytes: 8 << 20,
             delay_levels_ms: default_delay_levels(),
             batch_topics: HashSet::new(),

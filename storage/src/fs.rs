@@ -87,6 +87,10 @@ pub trait FileSystem: Send + Sync + 'static {
     fn write_at(&self, file: &File, _path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(bytes, offset)
     }
+    /// Writes to a range whose blocks are reserved: cannot fail for want of space. After an error some of the bytes may be there.
+    fn write_reserved(&self, file: &File, _path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
     /// Makes the content of a file durable (`fdatasync`), mapped writes included.
     fn sync_data(&self, file: &File, path: &Path) -> io::Result<()>;
     /// Runs `flush`, which makes a range of a mapped file durable (`msync`), unless a test wants it to fail.

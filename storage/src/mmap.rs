@@ -92,6 +92,21 @@ impl LogWriter {
         Some(unsafe { slice::from_raw_parts_mut(self.0.map.as_mut_ptr().add(start), len) })
     }
 
+    /// Writes `bytes` behind the published ones, where blocks must be reserved. Nothing is published; after an error some of them
+    /// may be there, and the next write goes over them.
+    ///
+    /// Bytes go through the file and not through the mapping: a page that the mapping has not seen yet costs a page fault and is
+    /// filled with zeros first, several times as much as the copy.
+    pub fn write(&mut self, fs: &dyn FileSystem, bytes: &[u8]) -> io::Result<()> {
+        let start = self.0.published.load(Ordering::Relaxed);
+        if bytes.len() > self.0.map.len() - start {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file has no room for that"));
+        }
+        #[cfg(feature = "loom")]
+        self.0.witness.written(start..start + bytes.len());
+        fs.write_reserved(&self.0.file, &self.0.path, bytes, start as u64)
+    }
+
     /// Lets readers see `len` more bytes. Never goes past the end of the file.
     pub fn publish(&mut self, len: usize) {
         let end = self.0.published.load(Ordering::Relaxed).saturating_add(len).min(self.0.map.len());
@@ -178,21 +193,6 @@ impl MappedLog {
             return Ok(());
         }
         fs.sync_mapped(&self.path, &|| self.map.flush_range(range.start, end - range.start))
-    }
-
-    /// Brings the pages of `range` into memory, writable, so that the writer meets no page fault there.
-    /// A hint: kernels before 5.14 refuse it, and nothing depends on it.
-    pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
-        self.advise(Advice::PopulateWrite, range)
-    }
-
-    fn advise(&self, advice: Advice, range: Range<usize>) -> io::Result<()> {
-        let start = range.start / PAGE * PAGE;
-        let end = range.end.min(self.map.len());
-        if start >= end {
-            return Ok(());
-        }
-        self.map.advise_range(advice, start, end - start)
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) fn open(config: StoreConfig, env: Environment) -> Result<Parts, OpenE
     let gate = Arc::new(Gate::default());
     let reserve =
         ReserveFile::new(config.root.join(OWN_FOLDER).join("reserve"), config.reserve_bytes, Arc::clone(&files));
-    let allocator = Arc::new(Allocator::new(Arc::clone(&files), Arc::clone(&gate), reserve, config.populate_ahead));
+    let allocator = Arc::new(Allocator::new(Arc::clone(&files), Arc::clone(&gate), reserve));
     let clock = Arc::clone(&env.clock);
     let log = CommitLog::new(&config, files, Arc::clone(&allocator), Arc::clone(&gate), clock, recovered);
     let log = Arc::new(log);

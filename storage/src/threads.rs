@@ -2,7 +2,7 @@
 //!
 //! | thread | work |
 //! | --- | --- |
-//! | `store-alloc` | next segment, pages ahead ([`Allocator`]) |
+//! | `store-alloc` | next segment ([`Allocator`]) |
 //! | `store-flush` | the log becomes durable ([`Flusher`]) |
 //! | `store-index` | keys are indexed behind the log ([`Indexer`]) |
 //! | `store-keep` | queues become durable, checkpoint, retention ([`Keeper`]) |
@@ -241,10 +241,7 @@ impl Threads {
         let threads = Self::none(parts, Arc::clone(&keeper));
         let (allocator, flusher, indexer) =
             (Arc::clone(&parts.allocator), Arc::clone(&parts.flusher), Arc::clone(&parts.indexer));
-        threads.spawn("store-alloc", move || {
-            yield_to_others();
-            allocator.run();
-        })?;
+        threads.spawn("store-alloc", move || allocator.run())?;
         threads.spawn("store-flush", move || flusher.run())?;
         threads.spawn("store-index", move || indexer.run())?;
         threads.spawn("store-keep", move || keeper.run())?;
@@ -268,16 +265,6 @@ impl Threads {
                 tracing::error!("a thread of the store panicked");
             }
         }
-    }
-}
-
-/// How much this thread gives way where processors are short: a tenth of what others get.
-const NICE: i32 = 10;
-
-/// What is made ahead of need must not hold up who serves requests. A hint.
-fn yield_to_others() {
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-        tracing::debug!(%error, "the helper thread of the log keeps its priority");
     }
 }
 

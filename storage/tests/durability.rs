@@ -233,3 +233,24 @@ fn a_failed_flush_of_a_queue_poisons_the_store_too() {
     store.maintain();
     assert!(matches!(store.writable(), Err(Unwritable::Poisoned(_))));
 }
+
+#[test]
+fn a_record_that_cannot_be_written_is_refused_with_the_file_and_leaves_no_trace() {
+    let bench = Bench::new();
+    let store = bench.open();
+    send(&store, "T", 0, b"before").expect("an append");
+    let end = store.watermarks().appended;
+    bench.fs.fail(Op::WriteReserved, ErrorKind::Other);
+    let refused = send(&store, "T", 0, &[7; 900]);
+    let Err(AppendError::Unwritable(Unwritable::Io(why))) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("commitlog") && why.contains("injected fault"), "{why}");
+    assert_eq!((store.watermarks().appended, store.queue("T", 0).max_offset()), (end, 1));
+    bench.fs.heal(Op::WriteReserved);
+    let after = send(&store, "T", 0, b"after").expect("an append");
+    assert_eq!((after.physical_offset, after.queue_offset), (end, 1));
+    store.shutdown().expect("a stop");
+    drop(store);
+    std::fs::write(bench.root().join("abort"), b"1").expect("as after a kill");
+    let store = bench.open();
+    assert_eq!(store.queue("T", 0).max_offset(), 2, "half a record behind the end is no record");
+}

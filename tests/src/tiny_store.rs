@@ -164,8 +164,7 @@ pub fn open(root: &Path, kind: Kind, verified: bool) -> Result<Core, CoreError> 
 /// # Errors
 /// The broker would not start.
 pub fn open_with(config: Arc<LiveConfig>, verified: bool) -> Result<Core, CoreError> {
-    let store =
-        StoreConfig { verify_reads: verified, reserve_bytes: 0, populate_ahead: 0, ..config.load().store.clone() };
+    let store = StoreConfig { verify_reads: verified, reserve_bytes: 0, ..config.load().store.clone() };
     let address = ([127, 0, 0, 1], 10911).into();
     let who =
         Who { cluster: "DefaultCluster".into(), broker: "broker-a".into(), broker_id: 0, address, ha_address: address };

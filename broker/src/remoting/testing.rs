@@ -112,7 +112,6 @@ impl TestBroker {
         store.segment_size = 1 << 20;
         store.consume_queue_file_size = 20 * 1000;
         store.index_enabled = false;
-        store.populate_ahead = 0;
         store.reserve_bytes = 0;
         if folder.path().join("timerwheel.gz").exists() {
             // the sizes of the golden data

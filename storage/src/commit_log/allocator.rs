@@ -1,10 +1,8 @@
-//! The helper that keeps slow work away from the append lock: it makes the next segment before it is needed, and
-//! brings the pages ahead of the writer into memory.
+//! The helper that keeps slow work away from the append lock: it makes the next segment before it is needed.
 //!
 //! When a segment cannot be made it says so at the gate, gives up the reserve file, and tries again on a period:
 //! a disk that has room again is noticed without a restart.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +10,7 @@ use std::time::Duration;
 use super::segment::SegmentFiles;
 use crate::error::{FileError, Unwritable};
 use crate::fs::{OpenMode, is_disk_full};
-use crate::mmap::{LogWriter, MappedLog};
+use crate::mmap::LogWriter;
 use crate::poison::Gate;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -20,18 +18,11 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 const RETRY: Duration = Duration::from_millis(500);
 /// How long an append waits for a segment that is being made.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What of a new segment is brought in before it is used.
-const POPULATE_FIRST: usize = 4 << 20;
-/// Pages are brought in by steps of this size: the kernel lets nobody else on a processor, and to the mappings, during a step, which
-/// takes some 10 us a page on a virtual machine.
-const POPULATE_STEP: usize = 64 << 10;
-
 #[derive(Default)]
 struct State {
     wanted: Option<u64>,
     prepared: Option<(u64, LogWriter)>,
     failed: Option<Unwritable>,
-    populate: Option<(Arc<MappedLog>, Range<usize>)>,
     /// The reserve was spent on something else than a segment; it is set aside again when there is room.
     reserve_spent: bool,
     /// There is no helper thread: whoever waits does its work.
@@ -43,25 +34,14 @@ pub(crate) struct Allocator {
     files: Arc<SegmentFiles>,
     gate: Arc<Gate>,
     reserve: ReserveFile,
-    /// Bytes at the start of a new segment whose pages are brought in at once.
-    populate_first: usize,
     state: Mutex<State>,
     changed: Condvar,
     work: Condvar,
 }
 
 impl Allocator {
-    pub(crate) fn new(files: Arc<SegmentFiles>, gate: Arc<Gate>, reserve: ReserveFile, populate_ahead: u64) -> Self {
-        let populate_first = usize::try_from(populate_ahead).unwrap_or(0).min(POPULATE_FIRST);
-        Self {
-            files,
-            gate,
-            reserve,
-            populate_first,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            work: Condvar::new(),
-        }
+    pub(crate) fn new(files: Arc<SegmentFiles>, gate: Arc<Gate>, reserve: ReserveFile) -> Self {
+        Self { files, gate, reserve, state: Mutex::default(), changed: Condvar::new(), work: Condvar::new() }
     }
 
     /// Asks for the segment at `base`, to be had from [`take`](Self::take) later. Returns at once.
@@ -131,18 +111,6 @@ impl Allocator {
         }
     }
 
-    /// Asks for the pages of `range` to be brought into memory, together with those asked for and not begun yet. Another
-    /// segment's are forgotten.
-    pub(crate) fn populate(&self, log: &Arc<MappedLog>, range: Range<usize>) {
-        let mut state = self.state.lock();
-        let start = match &state.populate {
-            Some((asked, before)) if Arc::ptr_eq(asked, log) => before.start.min(range.start),
-            _ => range.start,
-        };
-        state.populate = Some((Arc::clone(log), start..range.end));
-        self.work.notify_one();
-    }
-
     /// The disk is too full for a file at `path` that takes `needed` more bytes: sends are refused from now on, and the reserve
     /// is given up for what settles open work. Returns the reason.
     pub(crate) fn report_full(&self, path: PathBuf, needed: u64) -> Unwritable {
@@ -167,7 +135,6 @@ impl Allocator {
         let prepared = {
             let mut state = self.state.lock();
             state.wanted = None;
-            state.populate = None;
             state.prepared.take()
         };
         prepared.map_or(Ok(()), |(_, writer)| self.files.remove(writer.log().path()))
@@ -178,10 +145,6 @@ impl Allocator {
         self.reserve.take();
         let mut state = self.state.lock();
         while !state.stop {
-            if let Some((log, range)) = state.populate.take() {
-                MutexGuard::unlocked(&mut state, || populate(&log, range));
-                continue;
-            }
             match state.wanted {
                 Some(_) if state.failed.is_none() => self.make_wanted(&mut state),
                 None if !state.reserve_spent => self.work.wait(&mut state),
@@ -232,7 +195,6 @@ impl Allocator {
             Ok(writer) => {
                 self.gate.set_disk_full(None);
                 self.reserve.take();
-                populate(writer.log(), 0..self.populate_first);
                 Ok(writer)
             }
             Err(error) => {
@@ -255,15 +217,6 @@ impl Allocator {
         // The file does not exist, perhaps its directory neither.
         let available = path.ancestors().skip(1).find_map(|dir| self.files.fs().space(dir).ok());
         Unwritable::DiskFull { path, needed, available: available.map_or(0, |space| space.available) }
-    }
-}
-
-fn populate(log: &MappedLog, range: Range<usize>) {
-    for start in range.clone().step_by(POPULATE_STEP) {
-        if let Err(error) = log.populate(start..range.end.min(start + POPULATE_STEP)) {
-            tracing::debug!(%error, "pages ahead of the writer are not brought into memory");
-            return;
-        }
     }
 }
 

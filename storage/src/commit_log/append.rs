@@ -1,6 +1,6 @@
 //! Appending: the one short lock.
 //!
-//! Under it a record gets its physical offset, its queue offset and its store time, is encoded straight into the mapping,
+//! Under it a record gets its physical offset, its queue offset and its store time, is encoded and written to the page cache,
 //! gets its consume-queue entry, and is published. Nothing else happens there: sizes and checksums are computed
 //! before, files are made by the [`allocator`](super::allocator), and who waits for messages is woken after.
 
@@ -26,11 +26,8 @@ use crate::watermark::Ticket;
 const QUEUE_SPACE: u64 = 64 << 10;
 /// Longest topic, in bytes.
 const MAX_TOPIC: usize = 255;
-/// The window of pages brought in ahead starts this small, and grows with what is written.
-const POPULATE_AT_LEAST: u64 = 2 << 20;
-/// Pages ahead are asked for this often, in bytes appended: whoever brings in many at once keeps a processor busy for tens of
-/// milliseconds, and senders wait for it.
-const POPULATE_EVERY: u64 = 1 << 20;
+/// Memory for encoding records is given back above this many bytes.
+const KEEP_ENCODED: usize = 1 << 20;
 
 /// Where a record went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,10 +81,8 @@ pub(crate) struct Tail {
     pub(super) next_wanted: bool,
     /// Whether it was seen to be ready.
     next_ready: bool,
-    /// Log offset at which more pages ahead are asked for.
-    populate_at: u64,
-    /// How far they were asked for, in the current segment.
-    populated: usize,
+    /// Where records are encoded before they are written.
+    encoded: Vec<u8>,
     /// Bytes and records appended since the store was opened.
     pub(super) written: u64,
     pub(super) records: u64,
@@ -104,19 +99,16 @@ impl Tail {
             permit,
             next_wanted: false,
             next_ready: false,
-            populate_at: end,
-            populated: 0,
+            encoded: Vec::new(),
             written: 0,
             records: 0,
         }
     }
 
-    /// Asks for the next segment and for pages ahead again: the log was cut.
+    /// Asks for the next segment again: the log was cut.
     pub(super) fn forget_next(&mut self) {
         self.next_wanted = false;
         self.next_ready = false;
-        self.populate_at = self.end;
-        self.populated = 0;
     }
 
     /// Bytes left in the current segment.
@@ -149,9 +141,10 @@ impl CommitLog {
         let rooms = self.reserve(items, light, class)?;
         let now = self.clock.now_ms().max(tail.last_timestamp);
         let (base, epoch) = (tail.end, tail.permit.epoch);
-        let Some(mut room) = tail.writer.as_mut().and_then(|writer| writer.room(total)) else {
-            return Err(Unwritable::Io("the current commit-log file has no room".to_owned()).into());
-        };
+        let mut encoded = std::mem::take(&mut tail.encoded);
+        encoded.clear();
+        encoded.resize(total, 0);
+        let mut room = encoded.as_mut_slice();
         let mut placed: SmallVec<[Appended; 2]> = SmallVec::with_capacity(items.len());
         let mut physical_offset = base;
         for (i, (queue, record, _)) in items.iter().enumerate() {
@@ -169,6 +162,11 @@ impl CommitLog {
             placed.push(Appended { physical_offset, size, queue_offset, store_timestamp: now, ticket });
             physical_offset = ticket.end;
         }
+        let written = self.write(&mut tail, &encoded);
+        if encoded.capacity() <= KEEP_ENCODED {
+            tail.encoded = encoded;
+        }
+        written?;
         tail.last_timestamp = now;
         tail.records += items.len() as u64;
         // Readers who see an entry find its record: so the log is published first.
@@ -224,6 +222,16 @@ impl CommitLog {
         })
     }
 
+    /// Writes bytes behind the end, for nobody to see yet.
+    pub(super) fn write(&self, tail: &mut Tail, bytes: &[u8]) -> Result<(), Unwritable> {
+        let Some(writer) = tail.writer.as_mut() else {
+            return Err(Unwritable::Io("there is no commit-log file yet".to_owned()));
+        };
+        writer
+            .write(self.files.fs(), bytes)
+            .map_err(|error| Unwritable::Io(format!("cannot write to {}: {error}", writer.log().path().display())))
+    }
+
     /// Lets readers see `len` more bytes.
     fn publish(&self, tail: &mut Tail, len: usize) {
         self.grow(tail, len);
@@ -237,24 +245,10 @@ impl CommitLog {
         writer.publish(len);
         tail.end += len as u64;
         tail.written += len as u64;
-        if tail.end >= tail.populate_at && self.limits.populate_ahead > 0 {
-            self.populate(tail);
-        }
         if !tail.next_wanted && tail.left() < self.files.size() / 2 {
             tail.next_wanted = true;
             self.allocator.want(tail.segment_end());
         }
-    }
-
-    #[cold]
-    pub(super) fn populate(&self, tail: &mut Tail) {
-        let Some(writer) = &tail.writer else { return };
-        let window = tail.written.max(POPULATE_AT_LEAST).min(self.limits.populate_ahead);
-        let start = writer.log().published();
-        let end = start.saturating_add(window as usize).min(writer.log().len());
-        self.allocator.populate(writer.log(), start.max(tail.populated)..end);
-        tail.populated = end;
-        tail.populate_at = tail.end + POPULATE_EVERY;
     }
 
     /// Checks what does not depend on the state of the log. Returns the encoded length of all.
@@ -330,8 +324,6 @@ impl CommitLog {
         });
         tail.writer = Some(writer);
         tail.end = base;
-        tail.populate_at = base;
-        tail.populated = 0;
         tail.next_wanted = false;
         tail.next_ready = false;
         if tail.dispatched == filled {

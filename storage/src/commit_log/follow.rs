@@ -21,8 +21,10 @@ impl CommitLog {
         }
         let left = tail.left();
         let crosses = FollowError::CrossesFile { len: bytes.len(), left };
-        let room = tail.writer.as_mut().and_then(|writer| writer.room(bytes.len())).ok_or(crosses)?;
-        room.copy_from_slice(bytes);
+        if bytes.len() as u64 > left {
+            return Err(crosses);
+        }
+        self.write(&mut tail, bytes)?;
         self.grow(&mut tail, bytes.len());
         let dispatched = self.dispatch_new(&mut tail, dispatcher);
         self.progress.advance(tail.end, tail.dispatched);

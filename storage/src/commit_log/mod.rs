@@ -65,7 +65,6 @@ struct Limits {
     max_record: usize,
     /// Bytes at the end of a segment that only settling work may use when no next segment can be made.
     reserve: u64,
-    populate_ahead: u64,
     /// Whether records have room for a checksum over all of them.
     record_crc: bool,
     reads: Reads,
@@ -83,7 +82,6 @@ impl CommitLog {
         let limits = Limits {
             max_record: config.max_record(),
             reserve: config.reserve_bytes.min(config.segment_size / 8),
-            populate_ahead: config.populate_ahead,
             record_crc: config.record_crc,
             reads: Reads::of(config),
         };
@@ -243,14 +241,12 @@ impl CommitLog {
         }
     }
 
-    /// Asks for the first file of an empty log, and for pages ahead of the end.
+    /// Asks for the first file of an empty log.
     pub(crate) fn prepare(&self) {
         let mut tail = self.tail.lock();
         if tail.writer.is_none() {
             tail.next_wanted = true;
             self.allocator.want(tail.end);
-        } else if self.limits.populate_ahead > 0 {
-            self.populate(&mut tail);
         }
     }
 

@@ -28,6 +28,8 @@ pub enum Op {
     Remove,
     /// Writing a whole file or a part of it.
     Write,
+    /// Writing to blocks that were reserved before.
+    WriteReserved,
     /// Setting the length of a file.
     SetLen,
     /// Reading a whole file or a part of it.
@@ -157,6 +159,16 @@ impl FaultyFs {
     }
 }
 
+impl FaultyFs {
+    /// Writes all, or the first half when it fails, as a disk does that fills up.
+    fn write_some(&self, op: Op, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let checked = self.check(op, path);
+        let len = if checked.is_ok() { bytes.len() } else { bytes.len() / 2 };
+        let written = RealFs.write_at(file, path, bytes.get(..len).unwrap_or_default(), offset);
+        checked.and(written)
+    }
+}
+
 impl FileSystem for FaultyFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
         let creates = match mode {
@@ -189,13 +201,11 @@ impl FileSystem for FaultyFs {
     }
 
     fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if let Err(error) = self.check(Op::Write, path) {
-            // as a disk does that fills up
-            let first = bytes.get(..bytes.len() / 2).unwrap_or_default();
-            drop(RealFs.write_at(file, path, first, offset));
-            return Err(error);
-        }
-        RealFs.write_at(file, path, bytes, offset)
+        self.write_some(Op::Write, file, path, bytes, offset)
+    }
+
+    fn write_reserved(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_some(Op::WriteReserved, file, path, bytes, offset)
     }
 
     fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {

@@ -41,7 +41,6 @@ pub(crate) fn store(root: &Path, flush: FlushPolicy) -> Store {
         consume_queue_file_size: 40,
         index_slots: 2,
         index_entries: 4,
-        populate_ahead: 0,
         reserve_bytes: 0,
         flush,
         ..StoreConfig::new(root)

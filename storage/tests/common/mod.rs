@@ -54,7 +54,6 @@ pub fn small(root: &Path) -> StoreConfig {
         batch_consume_queue_file_size: 460,
         index_slots: 50,
         index_entries: 150,
-        populate_ahead: 0,
         reserve_bytes: 4096,
         ..StoreConfig::new(root)
     }

@@ -178,7 +178,6 @@ fn store_config(root: &Path, rules: &Rules) -> StoreConfig {
     config.index_enabled = rules.index;
     config.index_slots = 20;
     config.index_entries = 40;
-    config.populate_ahead = 0;
     config.reserve_bytes = 0;
     config.retention.reserved_time =
         Duration::from_millis(if rules.retention { RESERVED_MS.unsigned_abs() } else { u64::MAX });
