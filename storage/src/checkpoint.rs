@@ -103,7 +103,7 @@ impl Checkpoint {
 
     /// Everything stored at or before this time is in the log and in the consume queues, in milliseconds; at least 0.
     pub fn min_timestamp(&self) -> i64 {
-        (self.log_timestamp().min(self.queues_timestamp()) - SAFETY_MS).max(0)
+        self.log_timestamp().min(self.queues_timestamp()).saturating_sub(SAFETY_MS).max(0)
     }
 
     /// [`min_timestamp`](Self::min_timestamp) that also vouches for the index.
@@ -186,5 +186,14 @@ mod tests {
         let again = Checkpoint::load(Arc::new(RealFs), root.path()).unwrap();
         assert_eq!(again.min_timestamp(), 6_000);
         assert_eq!(again.to_bytes(), checkpoint.to_bytes());
+    }
+
+    #[test]
+    fn a_damaged_time_before_all_times_vouches_for_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::load(Arc::new(RealFs), root.path()).unwrap();
+        checkpoint.set_log_timestamp(10_000);
+        checkpoint.set_queues_timestamp(i64::MIN + 1);
+        assert_eq!((checkpoint.min_timestamp(), checkpoint.min_timestamp_with_index()), (0, 0));
     }
 }

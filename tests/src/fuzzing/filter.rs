@@ -15,8 +15,9 @@ use tenonmq_protocol::{
 };
 use tenonmq_storage::{ConfigFile, fs::FaultyFs};
 
-/// An error is shown to whoever subscribes; it may quote the expression, not multiply it.
+/// An error is shown to whoever subscribes: it may quote the expression, each character as `\u` and four digits at most.
 const ERROR_BYTES: usize = 1024;
+const QUOTED_BYTES: usize = 6;
 
 /// What stands before the first NUL is an expression, what is behind it the property text of a message.
 pub(super) fn filters(bytes: &[u8]) {
@@ -47,7 +48,7 @@ fn sql(expression: &str, properties: &str) {
         }
         Err(error) => {
             let text = error.to_string();
-            assert!(!text.is_empty() && text.len() <= ERROR_BYTES + 2 * expression.len(), "{text}");
+            assert!(!text.is_empty() && text.len() <= ERROR_BYTES + QUOTED_BYTES * expression.len(), "{text}");
         }
     }
 }
