@@ -10,7 +10,8 @@
 //!
 //! * a message whose send was answered is there once, whole, at the place that the answer named; one whose send was not
 //!   answered is there once or not at all; with power cuts the broker flushes synchronously;
-//! * messages of one producer in one queue lie in the order of its sends, and queues have no gaps;
+//! * messages of one producer in one queue lie in the order of its sends, but one whose send was given up may come late; queues
+//!   have no gaps;
 //! * a transaction that was committed, by its producer or by the answer to a check, is visible once, others never;
 //! * a timer is visible once (after a power cut at least once) and was stored at its time or later, or never when its recall was answered;
 //! * each send-back that was answered made a copy for the next try or a dead letter, and nothing else did;
