@@ -8,6 +8,9 @@
 //! | killed, and the machine has not restarted since | the same, with its entry written anew |
 //! | machine crashed, or not known | the newest file that is older than the checkpoint |
 //!
+//! Entries of what is walked over are not believed after an unclean end: they are taken away first, and written anew. A
+//! crash of the machine may have left half of one, or one of a record that it took.
+//!
 //! Killing the process loses nothing that was written to a mapping, and an entry is written in the same step as its record:
 //! that is why the second case need not trust the checkpoint, and costs a few records.
 
@@ -19,6 +22,7 @@ use crate::checkpoint::Checkpoint;
 use crate::commit_log::{Allocator, Checks, CommitLog, RecoveryReport, ReserveFile, SegmentFiles, Start, recover};
 use crate::config::StoreConfig;
 use crate::consume_queue::entry::Entry;
+use crate::consume_queue::load::LastRun;
 use crate::consume_queue::table::QueueTable;
 use crate::dispatch::Dispatcher;
 use crate::error::{FileError, OpenError};
@@ -50,26 +54,30 @@ pub(crate) fn open(config: StoreConfig, env: Environment) -> Result<Parts, OpenE
     let checkpoint = Arc::new(checkpoint);
     let files = Arc::new(SegmentFiles::new(Arc::clone(&fs), config.commit_log_dirs(), config.segment_size));
     let loaded = files.load()?;
-    let queues = Arc::new(QueueTable::load(&config, &fs, report.clean)?);
+    let same_boot = mark.same_boot();
+    let last_run = match (report.clean, same_boot) {
+        (true, _) => LastRun::Stopped,
+        (false, true) => LastRun::Killed,
+        (false, false) => LastRun::Crashed,
+    };
+    let queues = Arc::new(QueueTable::load(&config, &fs, last_run)?);
     if loaded.is_empty() {
         // Without a log the queues point to nothing.
         queues.delete_all()?;
     }
-    let same_boot = mark.same_boot();
     let complete = report.clean || same_boot;
     let index = Index::open(&config, &fs, &env.clock, &checkpoint, complete)?;
-    let last = last_entry(&queues);
-    let start = match last {
-        Some(last) if report.clean => Start::at(&last, None),
-        Some(last) if same_boot => {
-            queues.truncate(last.physical_offset)?;
-            Start::at(&last, Some(checkpoint.min_timestamp()))
-        }
-        Some(_) => Start::Before(checkpoint.min_timestamp()),
-        None => Start::First,
+    let start = match (last_entry(&queues), last_run) {
+        (Some(last), LastRun::Stopped) => Start::at(&last, None),
+        (Some(last), LastRun::Killed) => Start::at(&last, Some(checkpoint.min_timestamp())),
+        (Some(_), LastRun::Crashed) => Start::Before(checkpoint.min_timestamp()),
+        (None, _) => Start::First,
     };
     let dispatcher = Dispatcher::new(Arc::clone(&queues), config.delay_levels_ms.clone(), config.light_queues > 0);
     let checks = Checks { body: config.check_crc, record: config.verify_record_crc };
+    if last_run != LastRun::Stopped {
+        queues.truncate(start.offset(&loaded, checks))?;
+    }
     let durable = checkpoint.min_timestamp();
     let recovered = recover(&files, loaded, start, checks, durable, &mut report, |record, offset| {
         dispatcher.dispatch(record, offset)

@@ -209,6 +209,24 @@ fn a_half_written_queue_entry_is_written_anew() {
 }
 
 #[test]
+fn entries_that_a_crash_of_the_machine_may_have_torn_are_all_written_anew() {
+    let bench = Bench::new();
+    let store = bench.open();
+    fill(&store, 30);
+    drop(store);
+    let path = bench.root().join("consumequeue/T/1/00000000000000000000");
+    let mut bytes = std::fs::read(&path).expect("the queue");
+    bytes[4 * 20 + 12..5 * 20].fill(0); // the tags code of one
+    let other = bytes[20..32].to_vec();
+    bytes[7 * 20..7 * 20 + 12].copy_from_slice(&other); // an older record in place of another's
+    std::fs::write(&path, &bytes).expect("a write");
+    std::fs::write(bench.root().join("tenonmq/boot_id"), "another start of the machine").expect("a write");
+    let store = bench.open();
+    assert_eq!(store.queue("T", 1).entry(4).map(|entry| entry.tags_code), Some(i64::from(b'a')));
+    assert_filled(&store, 30);
+}
+
+#[test]
 fn committed_messages_met_while_walking_are_reported() {
     let bench = Bench::new();
     let store = bench.open();

@@ -34,6 +34,14 @@ pub(crate) enum Start {
     First,
 }
 
+impl Start {
+    /// The log offset at which it is.
+    pub(crate) fn offset(self, loaded: &[(u64, LogWriter)], checks: Checks) -> u64 {
+        let (first, position) = locate(loaded, self, checks);
+        loaded.get(first).map_or(0, |(base, _)| base + position as u64)
+    }
+}
+
 /// What makes a record count besides its structure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Checks {

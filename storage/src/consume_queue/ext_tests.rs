@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ext::FOLDER;
+use super::load::LastRun;
 use super::table::QueueTable;
 use super::{Dispatch, Dispatched, Entry, Queue};
 use crate::config::StoreConfig;
@@ -22,7 +23,7 @@ fn load(root: &Path, write: bool) -> QueueTable {
         ..StoreConfig::new(root)
     };
     let fs: Arc<dyn FileSystem> = Arc::new(RealFs);
-    QueueTable::load(&config, &fs, true).unwrap()
+    QueueTable::load(&config, &fs, LastRun::Stopped).unwrap()
 }
 
 fn append(queue: &Queue, count: i64) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::ext::{self, ExtUnit};
 use super::file::QueueKind;
+use super::load::LastRun;
 use super::table::QueueTable;
 use crate::dispatch::Dispatcher;
 use crate::fs::{FileSystem, RealFs};
@@ -14,7 +15,7 @@ use crate::golden::{Golden, VARIANTS, files_below};
 
 fn load(golden: &Golden, root: &std::path::Path, clean: bool) -> QueueTable {
     let fs: Arc<dyn FileSystem> = Arc::new(RealFs);
-    QueueTable::load(&golden.config(root), &fs, clean).unwrap()
+    QueueTable::load(&golden.config(root), &fs, if clean { LastRun::Stopped } else { LastRun::Killed }).unwrap()
 }
 
 fn number(line: &Value, field: &str) -> i64 {

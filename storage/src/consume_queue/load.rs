@@ -25,6 +25,17 @@ const SMALL_READ: usize = 4 << 10;
 /// Reads after the first, in bytes.
 const LARGE_READ: usize = 256 << 10;
 
+/// How the last run ended: what may be wrong with its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastRun {
+    /// In order: nothing.
+    Stopped,
+    /// The process died: what it wrote last may be missing or half there, and in memory only.
+    Killed,
+    /// The machine died: of what was not synced any part may be missing.
+    Crashed,
+}
+
 /// What the files of a queue say.
 #[derive(Debug, Default, Clone, Copy)]
 struct State {
@@ -40,11 +51,11 @@ impl Queue {
         Self::with(QueueFiles::new(place, &[]), shared, State::default())
     }
 
-    /// Reads the state of an existing queue. After an unclean end, `clean` is false: then what lies behind the first
-    /// invalid entry is zeroed, because it would be taken for valid once the entries before it are written again.
-    pub(super) fn load(place: Place, shared: Arc<Shared>, clean: bool) -> Result<Arc<Self>, OpenError> {
+    /// Reads the state of an existing queue. Unless the last run was stopped in order, what lies behind the first invalid
+    /// entry is zeroed, durably, because it would be taken for valid once the entries before it are written again.
+    pub(super) fn load(place: Place, shared: Arc<Shared>, last: LastRun) -> Result<Arc<Self>, OpenError> {
         let starts = list_files(&place)?;
-        let state = walk(&place, &starts, clean)?;
+        let state = walk(&place, &starts, last)?;
         let queue = Self::with(QueueFiles::new(place, &starts), shared, state);
         // Files behind the end are left over from a run that made them and wrote nothing there.
         let len = queue.kind().entry_len();
@@ -53,7 +64,9 @@ impl Queue {
         if starts.last().is_some_and(|&last| last > last_needed) {
             queue.files.remove_from(last_needed + 1)?;
         }
-        if !clean && let Some(&first) = starts.iter().rev().nth(1).or(starts.last()) {
+        if last != LastRun::Stopped
+            && let Some(&first) = starts.iter().rev().nth(1).or(starts.last())
+        {
             // what a killed process wrote last may be in memory only
             queue.flushed_entry.store((first / len).min(state.end_entry), Ordering::Release);
             queue.note_dirty();
@@ -129,7 +142,7 @@ fn list_files(place: &Place) -> Result<Vec<u64>, OpenError> {
 }
 
 /// Finds first and last entry.
-fn walk(place: &Place, starts: &[u64], clean: bool) -> Result<State, FileError> {
+fn walk(place: &Place, starts: &[u64], last_run: LastRun) -> Result<State, FileError> {
     let len = place.kind.entry_len();
     let Some(&first_start) = starts.first() else { return Ok(State::default()) };
     let mut state = State { first_entry: first_start / len, end_entry: first_start / len, ..State::default() };
@@ -140,13 +153,14 @@ fn walk(place: &Place, starts: &[u64], clean: bool) -> Result<State, FileError> 
         }
         let path = place.file_path(start)?;
         let file = open(place, &path, OpenMode::Read)?;
-        let (first, last, count) = walk_file(place, &file, &path, start).map_err(FileError::of("read", &path))?;
+        let walked = walk_file(place, &file, &path, start, last_run == LastRun::Crashed);
+        let (first, last, count) = walked.map_err(FileError::of("read", &path))?;
         if start == first_start {
             state.first = first;
         }
         state.last = last.or(state.last);
         state.end_entry = start / len + count;
-        if !clean && count * len < place.file_size {
+        if last_run != LastRun::Stopped && count * len < place.file_size {
             clear_rest(place, start, count * len)?;
         }
     }
@@ -159,19 +173,21 @@ fn walk(place: &Place, starts: &[u64], clean: bool) -> Result<State, FileError> 
         // The walked files hold nothing: the last entry is that of the file before them.
         let path = place.file_path(before)?;
         let file = open(place, &path, OpenMode::Read)?;
-        let (_, last, count) = walk_file(place, &file, &path, before).map_err(FileError::of("read", &path))?;
+        let (_, last, count) = walk_file(place, &file, &path, before, false).map_err(FileError::of("read", &path))?;
         state.last = last;
         state.end_entry = before / len + count;
     }
     Ok(state)
 }
 
-/// First entry, last entry and number of entries before the first invalid one.
+/// First entry, last entry and number of entries before the first invalid one. If the file may be `torn`, an entry of which
+/// half was lost can point anywhere: one that points before the entry before it is invalid, too.
 fn walk_file(
     place: &Place,
     file: &File,
     path: &Path,
     start: u64,
+    torn: bool,
 ) -> std::io::Result<(Option<Located>, Option<Located>, u64)> {
     let len = place.kind.entry_len() as usize;
     let (mut first, mut last, mut count) = (None, None, 0u64);
@@ -182,9 +198,9 @@ fn walk_file(
         let chunk = &mut buffer[..want];
         read_exact_at(&*place.fs, file, path, chunk, offset)?;
         for bytes in chunk.chunks_exact(len) {
-            let Some(found) = decode(place.kind, start / len as u64 + count, bytes) else {
-                return Ok((first, last, count));
-            };
+            let in_order = |found: &Located| !torn || last.is_none_or(|before: Located| follows(&before, found));
+            let decoded = decode(place.kind, start / len as u64 + count, bytes);
+            let Some(found) = decoded.filter(in_order) else { return Ok((first, last, count)) };
             first.get_or_insert(found);
             last = Some(found);
             count += 1;
@@ -193,6 +209,10 @@ fn walk_file(
         buffer.resize(LARGE_READ / len * len, 0);
     }
     Ok((first, last, count))
+}
+
+fn follows(before: &Located, found: &Located) -> bool {
+    before.entry.is_blank() || found.entry.is_blank() || found.entry.physical_offset >= before.entry.end()
 }
 
 /// Opens a file for reading a little of it: the kernel shall not read ahead, which can be all of it.
@@ -223,7 +243,8 @@ fn decode(kind: QueueKind, number: u64, bytes: &[u8]) -> Option<Located> {
     }
 }
 
-/// Zeroes what is not zero behind `from` in the file at `start`. Skips holes, so an untouched rest costs one system call.
+/// Zeroes what is not zero behind `from` in the file at `start`, on the disk too: else a crash of the machine could bring it
+/// back behind entries that are written meanwhile. Skips holes, so an untouched rest costs one system call.
 fn clear_rest(place: &Place, start: u64, from: u64) -> Result<(), FileError> {
     let path = place.file_path(start)?;
     let file = open(place, &path, OpenMode::ReadWrite)?;
@@ -231,6 +252,7 @@ fn clear_rest(place: &Place, start: u64, from: u64) -> Result<(), FileError> {
     let clear = || -> std::io::Result<()> {
         let mut at = from;
         let mut buffer = vec![0; LARGE_READ];
+        let mut is_changed = false;
         while at < place.file_size {
             at = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
                 Ok(data) => data,
@@ -244,10 +266,11 @@ fn clear_rest(place: &Place, start: u64, from: u64) -> Result<(), FileError> {
             if chunk.iter().any(|&byte| byte != 0) {
                 chunk.fill(0);
                 place.fs.write_at(&file, &path, chunk, at)?;
+                is_changed = true;
             }
             at += want as u64;
         }
-        Ok(())
+        if is_changed { place.fs.sync_data(&file, &path) } else { Ok(()) }
     };
     clear().map_err(failed)
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::Dispatch;
 use super::entry::Entry;
+use super::load::LastRun;
 use super::table::QueueTable;
 use crate::config::StoreConfig;
 use crate::fs::{FileSystem, RealFs};
@@ -64,7 +65,7 @@ fn open(root: &std::path::Path, clean: bool) -> QueueTable {
     let mut config = StoreConfig::new(root);
     config.consume_queue_file_size = 100;
     let fs: Arc<dyn FileSystem> = Arc::new(RealFs);
-    QueueTable::load(&config, &fs, clean).unwrap()
+    QueueTable::load(&config, &fs, if clean { LastRun::Stopped } else { LastRun::Killed }).unwrap()
 }
 
 fn dispatch(entry: Entry, queue_offset: i64) -> Dispatch {

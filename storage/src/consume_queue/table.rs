@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::ext::ExtSettings;
 use super::file::{Place, QueueKind, is_file_name};
+use super::load::LastRun;
 use super::open_files::Shared;
 use super::{Dispatch, Dispatched, Queue};
 use crate::config::StoreConfig;
@@ -40,10 +41,10 @@ pub struct QueueTable {
 }
 
 impl QueueTable {
-    /// Loads all queues below the root of `config`. `clean` says whether the last run ended in order (no `abort` file).
+    /// Loads all queues below the root of `config`. `last` says how the last run ended.
     ///
     /// Fails when a file has another length than configured, or cannot be read.
-    pub fn load(config: &StoreConfig, fs: &Arc<dyn FileSystem>, clean: bool) -> Result<Self, OpenError> {
+    pub fn load(config: &StoreConfig, fs: &Arc<dyn FileSystem>, last: LastRun) -> Result<Self, OpenError> {
         let table = Self {
             fs: Arc::clone(fs),
             root: config.root.as_path().into(),
@@ -56,7 +57,7 @@ impl QueueTable {
             light: AtomicUsize::new(0),
         };
         for kind in [QueueKind::Simple, QueueKind::Batch] {
-            table.load_kind(kind, clean)?;
+            table.load_kind(kind, last)?;
         }
         let light = table.topics.read().keys().filter(|topic| is_light(topic)).count();
         table.light.store(light, Ordering::Relaxed);
@@ -269,7 +270,7 @@ impl QueueTable {
     }
 
     /// Loads the queues of one kind, a topic at a time, on several threads.
-    fn load_kind(&self, kind: QueueKind, clean: bool) -> Result<(), OpenError> {
+    fn load_kind(&self, kind: QueueKind, last: LastRun) -> Result<(), OpenError> {
         let folder = self.root.join(kind.folder());
         let topics = self.fs.list(&folder).map_err(FileError::of("list", &folder))?;
         let next = AtomicUsize::new(0);
@@ -279,7 +280,7 @@ impl QueueTable {
                 if !topic.is_dir || failed.lock().is_some() {
                     continue;
                 }
-                if let Err(error) = self.load_topic(&topic.name, kind, clean) {
+                if let Err(error) = self.load_topic(&topic.name, kind, last) {
                     failed.lock().get_or_insert(error);
                 }
             }
@@ -297,7 +298,7 @@ impl QueueTable {
         failed.into_inner().map_or(Ok(()), Err)
     }
 
-    fn load_topic(&self, topic: &str, kind: QueueKind, clean: bool) -> Result<(), OpenError> {
+    fn load_topic(&self, topic: &str, kind: QueueKind, last: LastRun) -> Result<(), OpenError> {
         let directory = self.root.join(kind.folder()).join(topic);
         let name: Arc<str> = topic.into();
         let mut queues = Vec::new();
@@ -305,7 +306,7 @@ impl QueueTable {
             let Ok(queue_id) = entry.name.parse::<i32>() else { continue };
             if entry.is_dir {
                 let place = self.place(Arc::clone(&name), queue_id, kind);
-                queues.push(Queue::load(place, Arc::clone(&self.shared), clean)?);
+                queues.push(Queue::load(place, Arc::clone(&self.shared), last)?);
             }
         }
         let mut topics = self.topics.write();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::Entry;
 use super::file::QueueKind;
+use super::load::LastRun;
 use super::lookup::Boundary;
 use super::open_files::Shared;
 use super::table::QueueTable;
@@ -28,7 +29,7 @@ fn config(root: &Path) -> StoreConfig {
 }
 
 fn table_on(root: &Path, fs: Arc<dyn FileSystem>) -> QueueTable {
-    QueueTable::load(&config(root), &fs, true).unwrap()
+    QueueTable::load(&config(root), &fs, LastRun::Stopped).unwrap()
 }
 
 fn table(root: &Path) -> QueueTable {
@@ -143,7 +144,7 @@ fn little_disk_is_reserved_for_a_queue_that_has_little() {
     let root = tempfile::tempdir().unwrap();
     let fs = Arc::new(FaultyFs::new());
     let as_trait: Arc<dyn FileSystem> = fs.clone();
-    let table = QueueTable::load(&StoreConfig::new(root.path()), &as_trait, true).unwrap();
+    let table = QueueTable::load(&StoreConfig::new(root.path()), &as_trait, LastRun::Stopped).unwrap();
     let queue = table.get("T", 0);
     fill(&queue, 0..204);
     assert_eq!(fs.calls(Op::Preallocate), 1, "4 KiB hold 204 entries");
@@ -239,9 +240,46 @@ fn after_a_crash_what_stands_behind_an_unwritten_entry_is_cleared() {
     bytes[40..60].fill(0);
     RealFs.write(&path, &bytes).unwrap();
     let fs: Arc<dyn FileSystem> = Arc::new(RealFs);
-    let table = QueueTable::load(&config(root.path()), &fs, false).unwrap();
+    let table = QueueTable::load(&config(root.path()), &fs, LastRun::Killed).unwrap();
     assert_eq!(table.find("T", 0).unwrap().max_offset(), 2);
     assert!(RealFs.read(&path).unwrap()[40..].iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn what_is_cleared_at_a_start_cannot_come_back_by_a_crash_of_the_machine() {
+    let root = tempfile::tempdir().unwrap();
+    fill(&table(root.path()).get("T", 0), 0..4);
+    let path = root.path().join("consumequeue/T/0").join(FILE);
+    for hole in [None, Some(0..20)] {
+        if let Some(lost) = hole.clone() {
+            let mut bytes = RealFs.read(&path).unwrap();
+            bytes[lost].fill(0);
+            RealFs.write(&path, &bytes).unwrap();
+        }
+        let faulty = Arc::new(FaultyFs::new());
+        let fs: Arc<dyn FileSystem> = Arc::<FaultyFs>::clone(&faulty);
+        QueueTable::load(&config(root.path()), &fs, LastRun::Crashed).unwrap();
+        assert_eq!(faulty.calls(Op::Sync), u64::from(hole.is_some()), "{hole:?}");
+    }
+}
+
+#[test]
+fn an_entry_of_which_a_crash_of_the_machine_took_half_is_not_believed() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = table(root.path()).get("T", 0);
+    let far = |n: i64| {
+        let entry = Entry { physical_offset: (4 << 30) + record(n).entry.physical_offset, ..record(n).entry };
+        Dispatch { entry, ..record(n) }
+    };
+    (0..4).for_each(|n| assert_eq!(queue.dispatch(&far(n)).unwrap(), Dispatched::Stored));
+    let path = root.path().join("consumequeue/T/0").join(FILE);
+    let mut bytes = RealFs.read(&path).unwrap();
+    bytes[40..44].fill(0); // the upper half of where the record lies
+    RealFs.write(&path, &bytes).unwrap();
+    let fs: Arc<dyn FileSystem> = Arc::new(RealFs);
+    let table = QueueTable::load(&config(root.path()), &fs, LastRun::Crashed).unwrap();
+    let queue = table.find("T", 0).unwrap();
+    assert_eq!((queue.max_offset(), queue.max_physical_offset()), (2, far(1).entry.end()));
 }
 
 #[test]
@@ -251,7 +289,7 @@ fn a_file_of_another_length_stops_the_start_and_names_the_setting() {
     let mut other = config(root.path());
     other.consume_queue_file_size = 200;
     let fs: Arc<dyn FileSystem> = Arc::new(RealFs);
-    let error = QueueTable::load(&other, &fs, true).err().unwrap();
+    let error = QueueTable::load(&other, &fs, LastRun::Stopped).err().unwrap();
     assert!(matches!(error, OpenError::WrongSize { expected: 200, found: 100, .. }));
     assert!(error.to_string().contains("mappedFileSizeConsumeQueue"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use super::bench::{every_order, folder, spawn};
 use crate::consume_queue::entry::Entry;
+use crate::consume_queue::load::LastRun;
 use crate::consume_queue::table::QueueTable;
 use crate::fs::{FileSystem, RealFs};
 use crate::{Dispatch, StoreConfig};
@@ -18,7 +19,7 @@ fn seen_while_growing(present: i64, file_entries: u64) {
         let mut config = StoreConfig::new(folder.path());
         config.consume_queue_file_size = 20 * file_entries;
         let fs: std::sync::Arc<dyn FileSystem> = std::sync::Arc::new(RealFs);
-        let table = QueueTable::load(&config, &fs, true).unwrap();
+        let table = QueueTable::load(&config, &fs, LastRun::Stopped).unwrap();
         let queue = table.get("T", 0);
         for n in 0..present {
             queue.dispatch(&nth(n)).unwrap();
