@@ -124,7 +124,8 @@ impl Journal {
     }
 }
 
-/// A new file with these lines, durable, in place of the old one.
+/// A new file with these lines, durable, in place of the old one. So is its name: the old one could come back with lines
+/// that speak of a log which a crash of the machine took, and would count in the log that has grown since.
 fn replace(fs: &Arc<dyn FileSystem>, path: &Path, lines: &[Line]) -> Result<AppendFile, FileError> {
     let new = path.with_extension("tmp");
     let create = || {
@@ -132,6 +133,7 @@ fn replace(fs: &Arc<dyn FileSystem>, path: &Path, lines: &[Line]) -> Result<Appe
         let file = fs.open(&new, OpenMode::ReadWrite)?;
         fs.sync_data(&file, &new)?;
         fs.rename(&new, path)?;
+        path.parent().map_or(Ok(()), |folder| fs.sync_dir(folder))?;
         AppendFile::open(fs, path)
     };
     create().map_err(FileError::of("write", path))
@@ -164,7 +166,7 @@ fn decode(bytes: &[u8]) -> Option<Line> {
 
 #[cfg(test)]
 mod tests {
-    use tenonmq_storage::fs::RealFs;
+    use tenonmq_storage::fs::{FaultyFs, Op, RealFs};
 
     use super::*;
 
@@ -219,6 +221,21 @@ mod tests {
         assert_eq!(reopened(&path, 5_000), Some(line(2)), "although nothing was written yet");
         journal.write(line(3), 0).unwrap();
         assert_eq!(reopened(&path, 5_000), Some(line(3)));
+    }
+
+    #[test]
+    fn lines_that_do_not_count_are_gone_from_the_disk_before_the_log_grows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("timers");
+        let faulty = Arc::new(FaultyFs::new());
+        let fs: Arc<dyn FileSystem> = Arc::<FaultyFs>::clone(&faulty);
+        let (mut journal, _) = Journal::at(&fs, &path, 0).unwrap();
+        (1..=9).for_each(|n| journal.write(line(n), 0).unwrap());
+        let synced = faulty.calls(Op::SyncDir);
+        Journal::at(&fs, &path, 300).unwrap();
+        assert_eq!(faulty.calls(Op::SyncDir), synced + 1, "else a crash of the machine could bring the old file back");
+        Journal::at(&fs, &path, 300).unwrap();
+        assert_eq!(faulty.calls(Op::SyncDir), synced + 1);
     }
 
     #[test]
