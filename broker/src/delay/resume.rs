@@ -2,7 +2,9 @@
 //!
 //! A delivered copy has the property text, the times and the body of the message that waited. So what was due when the
 //! process died is looked for in the real queues, from the time on at which the first of it was due. Within a level
-//! deliveries follow the order of the queue: the first one that is not found ends the search.
+//! deliveries follow the order of the queue: the first one that is not found ends the search. A message that was sent back
+//! twice is there twice, alike in everything, so what was delivered before takes its copies first: backward from where
+//! the level stands, until one is not found.
 
 use std::{
     collections::hash_map::{DefaultHasher, Entry as Slot},
@@ -44,10 +46,13 @@ pub(super) fn skip_delivered(store: &Store, levels: &[Level]) {
     let mut search = Search { store, since_ms, left: LOOK_AHEAD, queues: FxHashMap::default(), held: Vec::new() };
     for (level, n) in levels.iter().zip(1..) {
         let start = level.next.load(Ordering::Relaxed);
+        let mut is_found = |entry: Entry| store.peek(&entry, |record| search.takes(record)).unwrap_or(false);
+        let mut before = start;
+        while level.queue.entry(before - 1).is_some_and(&mut is_found) {
+            before -= 1;
+        }
         let mut next = start;
-        while level.queue.entry(next).is_some_and(|entry| {
-            due(level, &entry) <= now_ms && store.peek(&entry, |record| search.takes(record)).unwrap_or(false)
-        }) {
+        while level.queue.entry(next).is_some_and(|entry| due(level, &entry) <= now_ms && is_found(entry)) {
             next += 1;
         }
         if next > start {

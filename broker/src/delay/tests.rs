@@ -243,6 +243,22 @@ async fn a_message_that_was_due_but_not_delivered_before_a_crash_is_delivered_af
 }
 
 #[tokio::test]
+async fn of_messages_that_are_alike_one_that_was_delivered_before_the_crash_stands_for_no_other() {
+    let (broker, peer) = broker();
+    for _ in 0..257 {
+        delayed(&broker, &peer, 1).await;
+    }
+    broker.advance(SECOND);
+    assert_eq!(Scheduler::new(Arc::clone(&broker.core)).step(), Next::Now);
+    assert_eq!(delivered(&broker), 256, "a turn");
+    broker.core.delays.save(&broker.core.store, broker.core.clock.now_ms()).unwrap();
+    let broker = broker.crashed();
+    assert_eq!((step(&broker), delivered(&broker)), (Next::Idle, 257));
+    let broker = broker.crashed();
+    assert_eq!((step(&broker), delivered(&broker)), (Next::Idle, 257));
+}
+
+#[tokio::test]
 async fn how_far_the_levels_are_is_saved_as_apache_does() {
     let (broker, peer) = broker();
     delayed(&broker, &peer, 1).await;
