@@ -13,7 +13,7 @@
 //! * messages of one producer in one queue lie in the order of its sends, but one whose send was given up may come late; queues
 //!   have no gaps;
 //! * a transaction that was committed, by its producer or by the answer to a check, is visible once, others never;
-//! * a timer is visible once (after a power cut at least once) and was stored at its time or later, or never when its recall was answered;
+//! * a timer is visible once and was stored at its time or later, or never when its recall was answered;
 //! * each send-back that was answered made a copy for the next try or a dead letter, and nothing else did;
 //! * committed offsets never went back, and nothing came again that was acknowledged. After a power cut both may, but
 //!   offsets no further than to what was saved.
