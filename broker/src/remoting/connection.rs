@@ -184,10 +184,11 @@ impl<D: Dispatch + ?Sized> Task<D> {
         self.buffers.get_or_insert_with(buffer::take)
     }
 
-    /// Serves every complete frame in the buffer.
+    /// Serves every complete frame in the buffer. Others have their turn after each full outbox.
     async fn serve_frames(&mut self) -> io::Result<()> {
         while self.serve_some()? {
             self.flush().await?;
+            tokio::task::yield_now().await; // many pulls can wait in few bytes
         }
         Ok(())
     }
