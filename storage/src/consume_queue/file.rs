@@ -302,11 +302,15 @@ impl QueueFiles {
             return Ok(Removed::default());
         }
         let mapped = removed.iter().filter(|file| file.cells.swap(None).is_some()).count();
-        self.list.store((!kept.is_empty()).then(|| Arc::new(kept)));
-        for file in &removed {
+        self.list.store((!kept.is_empty()).then(|| Arc::new(kept.clone())));
+        for (n, file) in removed.iter().enumerate() {
             let path = self.place.file_path(file.start)?;
             match self.place.fs.remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    // Forgotten but there, it would lie before a hole when those behind it go: the next start ends the queue at one.
+                    let mut left: FileList = removed.iter().skip(n).cloned().chain(kept).collect();
+                    left.sort_unstable_by_key(|file| file.start);
+                    self.list.store(Some(Arc::new(left)));
                     return Err(FileError::of("remove", &path)(error));
                 }
                 _ => {}

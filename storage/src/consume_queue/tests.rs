@@ -14,7 +14,7 @@ use super::table::QueueTable;
 use super::{Dispatch, Dispatched, Queue};
 use crate::config::StoreConfig;
 use crate::error::{FileError, OpenError};
-use crate::fs::{FaultyFs, FileSystem, Op, RealFs};
+use crate::fs::{Fault, FaultyFs, FileSystem, Op, RealFs};
 use crate::golden::files_below;
 
 const SIZE: u32 = 100;
@@ -322,6 +322,21 @@ fn a_cut_takes_entries_files_and_stale_bytes_away() {
     assert!(file_names(root.path()).is_empty());
     fill(&queue, 0..2);
     assert_eq!(offsets(&queue, 0), [0, 1]);
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_leaves_no_hole_before_those_behind_it() {
+    let root = tempfile::tempdir().unwrap();
+    let fs = Arc::new(FaultyFs::new());
+    let queue = table_on(root.path(), fs.clone()).get("T", 0);
+    fill(&queue, 0..22);
+    fs.fail_with(Op::Remove, Fault { after: 0, times: 1, kind: io::ErrorKind::Other });
+    queue.delete_before(10 * u64::from(SIZE)).unwrap_err();
+    queue.delete_before(15 * u64::from(SIZE)).unwrap();
+    drop(queue);
+    let queue = table(root.path()).find("T", 0).unwrap();
+    assert_eq!(offsets(&queue, 17), [17, 18, 19, 20, 21]);
+    assert_eq!(queue.max_offset(), 22);
 }
 
 #[test]
