@@ -4,6 +4,7 @@ pub mod bit_flips;
 pub mod broker_process;
 pub mod client_suite;
 pub mod crash;
+pub mod disk_faults;
 pub mod fuzzing;
 pub mod network;
 pub mod own_broker;
