@@ -15,7 +15,10 @@ use tenonmq_protocol::{
         record::{NewRecord, body_crc},
     },
 };
-use tenonmq_storage::{AppendClass, Durability, FlushPolicy, StoreConfig};
+use tenonmq_storage::{
+    AppendClass, Durability, FlushPolicy, Store, StoreConfig,
+    fs::{FaultyFs, FileSystem, RealFs},
+};
 use tokio::sync::mpsc;
 
 use super::{Connection, Dispatch, Handled, Outbox, Request, dispatch::BrokerDispatch};
@@ -86,6 +89,11 @@ impl TestBroker {
         Self::over(tempfile::tempdir().unwrap(), ManualClock::at(START_MS), settings)
     }
 
+    /// With these settings, over a disk with faults.
+    pub(crate) fn on(disk: Arc<FaultyFs>, settings: &[(&str, &str)]) -> Self {
+        Self::over_disk(disk, tempfile::tempdir().unwrap(), ManualClock::at(START_MS), settings)
+    }
+
     /// A broker as nobody configured it.
     pub(crate) fn new() -> Self {
         Self::with(&[])
@@ -100,6 +108,15 @@ impl TestBroker {
     }
 
     fn over(folder: tempfile::TempDir, clock: Arc<ManualClock>, settings: &[(&str, &str)]) -> Self {
+        Self::over_disk(Arc::new(RealFs), folder, clock, settings)
+    }
+
+    fn over_disk(
+        disk: Arc<dyn FileSystem>,
+        folder: tempfile::TempDir,
+        clock: Arc<ManualClock>,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 10911));
         let identity = Identity::new(Who {
             cluster: "DefaultCluster".into(),
@@ -125,7 +142,8 @@ impl TestBroker {
         if settings.contains(&("enableLmq", "true")) {
             store.light_queues = 100;
         }
-        let core = Core::open(config(settings), store, Clock::manual(clock.clone()), identity).unwrap();
+        let time = Clock::manual(clock.clone());
+        let core = Core::open_on(disk, Store::open, config(settings), store, time, identity).unwrap();
         let core = Arc::new(core);
         Self { dispatch: BrokerDispatch::new(Arc::clone(&core)), core, clock, folder }
     }

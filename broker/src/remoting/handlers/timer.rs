@@ -7,13 +7,13 @@ use tenonmq_protocol::{
     code::ResponseCode,
     header::{RecallMessage, RecallResult},
 };
-use tenonmq_storage::FlushPolicy;
+use tenonmq_storage::{Durability, FlushPolicy};
 
 use super::{Handled, Outbox, Request, answer, desk::serve_blocking, header};
 use crate::{
     core::Core,
     error::Refusal,
-    remoting::Response,
+    remoting::{Response, durable},
     timer::{list, recall},
 };
 
@@ -52,8 +52,10 @@ pub(crate) fn recall(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) 
     }
     let (core, timeout) = (Arc::clone(core), core.config.load().messages.flush_timeout);
     Handled::later(async move {
-        core.store.durable(appended.ticket, timeout).await; // whatever comes of it, the recall is in the log
-        response
+        match core.store.durable(appended.ticket, timeout).await {
+            failed @ Durability::Poisoned => durable::answer(failed, response),
+            _ => response, // a time-out is told as success by Apache too: the recall is in the log
+        }
     })
 }
 

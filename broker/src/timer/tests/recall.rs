@@ -2,8 +2,11 @@
 
 use tenonmq_protocol::{
     body::timer_desk::{ListTimers, RecallTimers, ShowTimer},
+    code::ResponseCode,
     header::{RecallHandle, RecallMessage, RecallResult},
 };
+
+use tenonmq_storage::fs::{FaultyFs, Op};
 
 use super::*;
 
@@ -42,6 +45,20 @@ async fn a_recall_counts_until_the_second_of_the_message_and_whether_or_not_the_
     broker.advance(2_500 * MILLI);
     let refused = recall(&broker, &peer, &late).await;
     assert_eq!((refused.code, refused.remark.as_deref()), (604, Some("recall failed, timestamp invalid")));
+}
+
+#[tokio::test]
+async fn a_recall_is_not_said_to_be_done_when_its_flush_failed() {
+    let disk = Arc::new(FaultyFs::lazy());
+    let broker = TestBroker::on(Arc::clone(&disk), &[("flushDiskType", "SYNC_FLUSH")]);
+    broker.topic("orders", 2);
+    allow_recall(&broker);
+    let peer = Peer::new(1);
+    let handle = timed(&broker, &peer, "FD01", 5_000).await;
+    disk.fail(Op::Sync, std::io::ErrorKind::Other);
+    let answer = recall(&broker, &peer, &handle).await;
+    assert_eq!(answer.code, ResponseCode::SERVICE_NOT_AVAILABLE.0);
+    assert!(answer.remark.is_some_and(|remark| remark.contains("flush")));
 }
 
 #[tokio::test]
