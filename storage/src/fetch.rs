@@ -130,7 +130,7 @@ impl CommitLog {
         }
         let mut entries = queue.entries(from).peekable();
         if entries.peek().is_none() {
-            return nothing(FetchStatus::FoundNull, queue.next_file_offset(from));
+            return nothing(FetchStatus::FoundNull, queue.behind_gap(from).unwrap_or(from));
         }
         let mut batch = Batch::new(self, queue, *limits);
         let scan = (SCAN_BYTES / Entry::LEN).max(limits.max_count as usize * SCAN_PER_MESSAGE);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use common::{Bench, send, send_as};
 use tenonmq_storage::fs::{Op, Space};
-use tenonmq_storage::{AppendClass, AppendError, Durability, Permit, Role, Store, StoreConfig, Unwritable};
+use tenonmq_storage::{
+    AppendClass, AppendError, Durability, FetchLimits, FetchStatus, Permit, Role, Store, StoreConfig, Unwritable,
+};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -253,4 +255,28 @@ fn a_record_that_cannot_be_written_is_refused_with_the_file_and_leaves_no_trace(
     std::fs::write(bench.root().join("abort"), b"1").expect("as after a kill");
     let store = bench.open();
     assert_eq!(store.queue("T", 0).max_offset(), 2, "half a record behind the end is no record");
+}
+
+#[test]
+fn messages_whose_queue_file_cannot_be_opened_for_a_while_are_not_passed_over() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for n in 0..45_u8 {
+        send(&store, "T", 0, &[n; 10]).expect("an append"); // 20 entries in a file
+    }
+    store.shutdown().expect("a stop");
+    drop(store);
+    let store = bench.open();
+    let queue = store.queue("T", 0);
+    bench.fs.fail(Op::Open, ErrorKind::Other);
+    let limits = FetchLimits::new(32, 1 << 20);
+    for from in [0, 7, 20] {
+        let fetched = store.fetch(&queue, from, limits, |_| true);
+        assert_eq!((fetched.status, fetched.next_begin), (FetchStatus::FoundNull, from));
+        assert_eq!(queue.behind_gap(from), None);
+    }
+    bench.fs.heal(Op::Open);
+    assert_eq!(queue.behind_gap(0), None, "it can be read now");
+    let fetched = store.fetch(&queue, 0, limits, |_| true);
+    assert_eq!((fetched.status, fetched.count), (FetchStatus::Found, 32));
 }

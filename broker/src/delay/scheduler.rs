@@ -100,10 +100,8 @@ impl Turn {
             }
             let entry = match level.queue.entry(at) {
                 Some(entry) if !entry.is_blank() => entry,
-                blank => {
-                    pass_gap(level, at, blank.is_some());
-                    continue;
-                }
+                blank if pass_gap(level, at, blank.is_some()) => continue,
+                _unreadable => return self.pause(now_ms),
             };
             let due_ms = self.due(core, level, at, &entry, now_ms);
             if due_ms > now_ms {
@@ -112,16 +110,19 @@ impl Turn {
             match deliver(core, &entry) {
                 Outcome::Delivered => core.delays.file.note_delivery(),
                 Outcome::Passed => {}
-                Outcome::Failed => {
-                    self.pause_ms = (self.pause_ms * 2).clamp(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
-                    self.not_before = now_ms + self.pause_ms;
-                    return Next::At(self.not_before);
-                }
+                Outcome::Failed => return self.pause(now_ms),
             }
             self.pause_ms = 0;
             level.next.store(at + 1, Ordering::Release);
         }
         Next::Now
+    }
+
+    /// Something failed: tries again later, each time later.
+    fn pause(&mut self, now_ms: i64) -> Next {
+        self.pause_ms = (self.pause_ms * 2).clamp(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
+        self.not_before = now_ms + self.pause_ms;
+        Next::At(self.not_before)
     }
 
     /// When the message at `at` is due. No message waits longer than its level says, counted from now, whatever the clock
@@ -165,19 +166,23 @@ fn find_idle(level: &Level, at: i64) -> bool {
     is_idle
 }
 
-/// Goes past places of the queue that hold no message (any more).
-fn pass_gap(level: &Level, at: i64, is_filler: bool) {
+/// Goes past places of the queue that hold no message (any more). False when that is not known, as they cannot be read.
+fn pass_gap(level: &Level, at: i64, is_filler: bool) -> bool {
     let queue = &level.queue;
     let behind = if is_filler {
         at + 1
     } else if at < queue.min_offset() {
         queue.min_offset()
     } else {
-        queue.next_file_offset(at)
+        match queue.behind_gap(at) {
+            Some(behind) => behind,
+            None => return false,
+        }
     };
     let next = behind.max(at + 1).min(queue.max_offset().max(at));
     tracing::warn!(queue = queue.queue_id(), at, next, "delayed messages are gone from the log");
     level.next.store(next, Ordering::Release);
+    true
 }
 
 fn deliver(core: &Core, entry: &Entry) -> Outcome {

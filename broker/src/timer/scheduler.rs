@@ -88,9 +88,11 @@ impl Scheduler {
             }
             now_ms
         } else {
+            let before = state.index.frontier();
             match state.take_in_all(store, &timers.queue, &timers.metrics, now_ms) {
                 Some(at_ms) => at_ms,
-                None => return Next::Now,
+                None if state.index.frontier() > before => return Next::Now,
+                None => return Next::At(now_ms + LOOK_MS), // the disk does not give them
             }
         };
         let mut next = Next::At(self.not_before);

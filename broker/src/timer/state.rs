@@ -131,7 +131,7 @@ impl State {
         Some(at_ms)
     }
 
-    /// Takes in what is new, a bounded number of records. True when there is more.
+    /// Takes in what is new, a bounded number of records. True when there is more that can be read.
     pub(super) fn take_in(&mut self, store: &Store, queue: &Queue, metrics: &Metrics, now_ms: i64) -> bool {
         if self.index.frontier() < queue.min_offset() {
             tracing::warn!(
@@ -150,7 +150,8 @@ impl State {
                 self.take_one(store, &at.entry, at.queue_offset, metrics, now_ms);
             }
             if self.index.frontier() == start {
-                let next = queue.next_file_offset(start).min(end).max(start + 1);
+                let Some(behind) = queue.behind_gap(start) else { return false }; // later perhaps
+                let next = behind.min(end).max(start + 1);
                 tracing::warn!(from = start, to = next, "timer messages are gone from the log");
                 self.index.pass(next);
                 left -= 1;

@@ -46,7 +46,7 @@ impl Queue {
     /// The entries from the one that holds `offset` up to what is readable now.
     ///
     /// An offset below the queue's files yields nothing: compare with [`min_offset`](Self::min_offset) first. Where a
-    /// file is missing the entries end early; [`next_file_offset`](Self::next_file_offset) says where to go on.
+    /// file is missing the entries end early; [`behind_gap`](Self::behind_gap) says where to go on.
     pub fn entries(&self, offset: i64) -> Entries<'_> {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
@@ -67,6 +67,21 @@ impl Queue {
     pub fn next_file_offset(&self, offset: i64) -> i64 {
         let in_file = (self.place().file_size / self.kind().entry_len()) as i64;
         offset - offset.rem_euclid(in_file) + in_file
+    }
+
+    /// Where to go on when there is no entry at `offset` of a queue of kind [`QueueKind::Simple`]: behind the file that is missing.
+    /// `None` when the file is there and could not be read: what is in it is not gone, and nobody may go past it.
+    pub fn behind_gap(&self, offset: i64) -> Option<i64> {
+        let position = offset.max(0).unsigned_abs() * self.kind().entry_len();
+        match self.files.open(position) {
+            Ok(None) => Some(self.next_file_offset(offset)),
+            Ok(Some(_)) if self.entry(offset).is_some() => None, // it could not be read a moment ago
+            Ok(Some(_)) => Some(self.next_file_offset(offset)),
+            Err(error) => {
+                tracing::error!(%error, cause = %error.source, offset, "a consume queue cannot be read");
+                None
+            }
+        }
     }
 
     /// The offset that belongs to a store time, in milliseconds since the Unix epoch, by binary search.
