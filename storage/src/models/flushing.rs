@@ -39,7 +39,7 @@ fn who_waits_for_a_segment_gets_it() {
         let folder = folder();
         let files = Arc::new(SegmentFiles::new(Arc::new(RealFs), vec![folder.path().to_owned()], 4096));
         let reserve = ReserveFile::new(folder.path().join("reserve"), 0, Arc::clone(&files));
-        let allocator = Arc::new(Allocator::new(files, Arc::new(Gate::default()), reserve, 0));
+        let allocator = Arc::new(Allocator::new(files, Arc::new(Gate::default()), reserve));
         let helper = {
             let allocator = Arc::clone(&allocator);
             spawn(move || allocator.run())
@@ -58,7 +58,7 @@ fn a_stop_ends_the_wait_for_a_segment() {
         let folder = folder();
         let files = Arc::new(SegmentFiles::new(Arc::new(RealFs), vec![folder.path().to_owned()], 4096));
         let reserve = ReserveFile::new(folder.path().join("reserve"), 0, Arc::clone(&files));
-        let allocator = Arc::new(Allocator::new(files, Arc::new(Gate::default()), reserve, 0));
+        let allocator = Arc::new(Allocator::new(files, Arc::new(Gate::default()), reserve));
         let waiting = {
             let allocator = Arc::clone(&allocator);
             spawn(move || assert!(allocator.wait_for(0).is_err()))
