@@ -63,7 +63,14 @@ impl<D: Dialect> Deadlines<D> {
     pub(super) async fn claim_key(&self, owner: &str, key: &str, due_ms: i64) -> Result<Found, Error> {
         let (pool, now_ms) = (&self.0.outbox.0.pool, self.now_ms());
         let mut transaction = begin(pool).await?;
-        let known = self.known(&mut transaction, key).await?;
+        let known = match self.known(&mut transaction, key).await {
+            Ok(known) => known,
+            Err(error) => {
+                // now, not some time after it is dropped: the keeper passes over what is locked
+                let _ = transaction.rollback().await;
+                return Err(error);
+            }
+        };
         let Some(known) = known.filter(|known| is_meant(known, due_ms)) else {
             transaction.rollback().await?;
             return Ok(Found::Over);
