@@ -87,11 +87,7 @@ impl Bench {
         let before = self.replies.len();
         let went = self.replies.settle(outcome, &self.store, &mut out);
         assert_eq!(self.replies.len(), before - went);
-        let mut bytes = BytesMut::new();
-        let _ = out.write_with(|slices| {
-            slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
-            Ok::<_, io::Error>(bytes.len())
-        });
+        let mut bytes = out.take_all();
         let mut commands = Vec::new();
         while let Some(frame) = FrameView::peek(&bytes, DEFAULT_MAX_FRAME).unwrap() {
             commands.push(Command::decode(&frame).unwrap());
