@@ -4,16 +4,18 @@
 //! Both servers run at once. A slice is some requests to ours, then the same ones to the null server: a machine that is
 //! slow, or busy with something else, is so for both. What is compared is the lower quartile of many slices. Requests go in
 //! bundles that are answered in full before the next is sent, so that neither server finds more or less in one read because
-//! the machine is busy. What ours does behind an answer is on its account until its next slice begins.
+//! the machine is busy. What ours does behind an answer is on its account until its next slice begins. All of it runs on one
+//! processor: how many threads are woken, and where, would otherwise be another matter each time.
 //!
 //! A path that looks too dear is measured again, and fails only if it looks so every time: slower code stays slower.
 
 mod client;
 mod path;
 
-use std::{collections::BTreeMap, error::Error, fs, path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, error::Error, fs, io, path::PathBuf, time::Instant};
 
 use clap::Args;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use self::{client::Client, path::Path};
 use crate::{
@@ -41,7 +43,7 @@ pub(crate) struct Plan {
     #[arg(long, default_value_t = 20)]
     bundles: usize,
     /// How often a path is measured before it has failed.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     attempts: usize,
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let folder = tempfile::tempdir()?;
     process::end_with_signals(folder.path())?;
+    stay_on_one_processor()?;
     let tools = Tools::beside_this_program(folder.path())?;
     let ours = Server::start(&tools, System::Ours, &[], false)?;
     let null = Server::start(&tools, System::Null, &[], false)?;
@@ -96,6 +99,16 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
     } else {
         Err(format!("more than {} times as dear: {}", plan.limit, dear.join("; ")).into())
     }
+}
+
+/// This thread, and every process that it starts.
+fn stay_on_one_processor() -> io::Result<()> {
+    let allowed = sched_getaffinity(None)?;
+    let mut one = CpuSet::new();
+    if let Some(first) = (0..CpuSet::MAX_CPU).find(|&processor| allowed.is_set(processor)) {
+        one.set(first);
+    }
+    Ok(sched_setaffinity(None, &one)?)
 }
 
 fn text(ratios: &Ratios) -> String {
