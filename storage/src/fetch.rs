@@ -106,6 +106,7 @@ impl CommitLog {
         mut matches_record: impl FnMut(&Entry, &[u8]) -> bool,
     ) -> Fetched {
         let (min, max) = (queue.min_offset(), queue.max_offset());
+        self.reach(queue.max_physical_offset());
         let nothing = |status, next_begin| Fetched {
             status,
             next_begin,
@@ -138,8 +139,8 @@ impl CommitLog {
         let mut next = from;
         for at in entries.take(scan) {
             let entry = at.entry;
-            if entry.end() > batch.visible && entry.end() <= self.progress().appended() {
-                break; // not confirmed yet
+            if entry.end() > batch.visible && entry.end() <= self.progress().end() {
+                break; // not confirmed, or not written yet
             }
             if batch.is_full(&entry, u32::from(at.batch_size)) {
                 break;

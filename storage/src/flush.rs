@@ -80,7 +80,7 @@ impl Flusher {
     pub(crate) fn flush(&self) -> Result<(), FileError> {
         let _one_at_a_time = self.flushing.lock();
         let progress = self.log.progress();
-        if progress.flushed() >= progress.appended() {
+        if progress.flushed() >= progress.end() {
             return Ok(());
         }
         let started = Instant::now();
@@ -99,12 +99,13 @@ impl Flusher {
     }
 
     /// The flush thread. A failed flush has poisoned the store and told the waiters; there is nothing to try again, as the
-    /// kernel may have dropped the pages.
+    /// kernel may have dropped the pages. A failed write has not.
     pub(crate) fn run(&self) {
         let mut thorough_at = self.clock.now_ms();
         while self.wait() {
             let progress = self.log.progress();
-            let dirty = progress.appended().saturating_sub(progress.flushed());
+            let _ = self.log.write_out(); // a failure is logged, and tried again
+            let dirty = progress.end().saturating_sub(progress.flushed());
             if let FlushPolicy::Async { least_pages, thorough_interval, .. } = self.policy {
                 let now = self.clock.now_ms();
                 let asked = self.request.lock().wanted > progress.flushed();
@@ -115,20 +116,34 @@ impl Flusher {
                 thorough_at = now;
             }
             if dirty > 0 && self.flush().is_err() {
-                return;
+                if self.log.is_shut() {
+                    return;
+                }
+                self.pause(); // what is gathered could not be written, which was promised to nobody
             }
+        }
+    }
+
+    fn period(&self) -> Duration {
+        match self.policy {
+            FlushPolicy::Async { interval, .. } => interval,
+            FlushPolicy::Sync => UNASKED,
+        }
+    }
+
+    /// Waits for the period, whoever asks, unless it is to stop.
+    fn pause(&self) {
+        let mut request = self.request.lock();
+        if !request.stop {
+            self.asked.wait_for(&mut request, self.period());
         }
     }
 
     /// Waits for the period, or until somebody asks. False to stop.
     fn wait(&self) -> bool {
-        let period = match self.policy {
-            FlushPolicy::Async { interval, .. } => interval,
-            FlushPolicy::Sync => UNASKED,
-        };
         let mut request = self.request.lock();
         if !request.stop && request.wanted <= self.log.progress().flushed() {
-            self.asked.wait_for(&mut request, period);
+            self.asked.wait_for(&mut request, self.period());
         }
         !request.stop
     }

@@ -50,7 +50,7 @@ pub mod watermark;
 
 pub use checkpoint::Checkpoint;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use commit_log::{Appended, CommitSeen, LogReader, Permit, RecoveryReport, Role};
+pub use commit_log::{Appended, CommitSeen, Gathering, LogReader, Permit, RecoveryReport, Role};
 pub use config::{FlushPolicy, RetentionConfig, StoreConfig};
 pub use config_file::{ConfigFile, ContentError};
 pub use consume_queue::entry::Entry;

@@ -163,7 +163,7 @@ impl Store {
     }
 
     /// Appends one record under one short lock: it gets its physical offset, its queue offset and its store time, is encoded
-    /// into the mapping, and can be fetched when this returns.
+    /// and written, and can be fetched when this returns. A thread that [gathers](crate::Gathering) has it written later.
     ///
     /// `record.topic` and `record.queue_id` must be those of `queue`. `tags_code` is what its entry holds; for a queue of
     /// [`SCHEDULE_TOPIC`](crate::dispatch::SCHEDULE_TOPIC) it is the delay in milliseconds, and the entry holds the time of delivery.
@@ -315,7 +315,7 @@ impl Store {
     /// What to wait for until everything appended so far is durable.
     pub fn ticket(&self) -> Ticket {
         let log = self.log();
-        Ticket { end: log.progress().appended(), epoch: log.progress().epoch() }
+        Ticket { end: log.progress().end(), epoch: log.progress().epoch() }
     }
 
     /// Resolves when the record of `ticket` is as durable as the flush policy asks: at once for the asynchronous one.
@@ -460,9 +460,19 @@ impl Store {
         self.parts().queues.topics()
     }
 
-    /// How far the log is appended, flushed and confirmed.
+    /// How far the log is appended, flushed and confirmed, after what was gathered is written.
     pub fn watermarks(&self) -> Watermarks {
+        let _ = self.write_out(); // then `appended` is ahead of the others, and so it is said
         self.log().watermarks()
+    }
+
+    /// Writes what threads have [gathered](crate::Gathering), so that a process that is killed leaves it behind. Costs nothing when
+    /// nothing is.
+    ///
+    /// # Errors
+    /// The records keep their places and are tried again by whoever comes next. Nobody may be told of them.
+    pub fn write_out(&self) -> Result<(), FileError> {
+        self.log().write_out()
     }
 
     /// Whether ordinary sends are taken now, and if not, the exact reason.

@@ -78,6 +78,9 @@ struct Waiters {
 /// The running marks of one log.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
+    /// End of the log with what is gathered and not written yet.
+    end: AtomicU64,
+    /// End of what is written.
     appended: AtomicU64,
     flushed: AtomicU64,
     confirmed: AtomicU64,
@@ -89,6 +92,23 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// End of the log, written or not.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Records were taken into the log that are not written yet. Called under the append lock.
+    #[inline]
+    pub(crate) fn gathered(&self, end: u64) {
+        self.end.store(end, Ordering::Release);
+    }
+
+    /// Whether the log is written to its end.
+    #[inline]
+    pub(crate) fn is_written(&self) -> bool {
+        self.end() <= self.appended()
+    }
+
     pub(crate) fn appended(&self) -> u64 {
         self.appended.load(Ordering::Acquire)
     }
@@ -115,6 +135,7 @@ impl Progress {
 
     /// Sets all marks, when the log is opened or cut.
     pub(crate) fn reset(&self, end: u64) {
+        self.end.store(end, Ordering::SeqCst);
         for mark in [Mark::Confirmed, Mark::Flushed, Mark::Appended] {
             self.of(mark).store(end, Ordering::SeqCst);
         }
@@ -130,6 +151,7 @@ impl Progress {
     /// Called under the append lock, which pairs it with [`reached`](Self::reached): no barrier of its own on the hot path.
     #[inline]
     pub(crate) fn advance(&self, appended: u64, confirmed: u64) {
+        self.end.store(appended, Ordering::Release);
         self.appended.store(appended, Ordering::Release);
         self.confirmed.store(confirmed, Ordering::Release);
         if self.waiting.load(Ordering::Relaxed) > 0 {

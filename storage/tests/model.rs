@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use tenonmq_protocol::message::{NewRecord, RecordView};
 use tenonmq_storage::fs::FaultyFs;
-use tenonmq_storage::{AppendClass, Environment, FetchLimits, FetchStatus, ManualClock, Store};
+use tenonmq_storage::{AppendClass, Environment, FetchLimits, FetchStatus, Gathering, ManualClock, Store};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -31,6 +31,11 @@ enum Step {
     Pair {
         topic: u8,
     },
+    /// Single messages that are written together, if they are.
+    Gather {
+        lens: Vec<usize>,
+        written: bool,
+    },
     Cut {
         keep: prop::sample::Index,
     },
@@ -47,6 +52,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..3_u8, 0..2, prop::collection::vec(0..300_usize, 1..12))
             .prop_map(|(topic, queue, lens)| Step::Batch { topic, queue, lens }),
         3 => (0..3_u8).prop_map(|topic| Step::Pair { topic }),
+        4 => (prop::collection::vec(0..900_usize, 1..12), any::<bool>())
+            .prop_map(|(lens, written)| Step::Gather { lens, written }),
         1 => any::<prop::sample::Index>().prop_map(|keep| Step::Cut { keep }),
         1 => Just(Step::Stop),
         1 => Just(Step::Kill),
@@ -68,6 +75,8 @@ struct Play {
     dir: tempfile::TempDir,
     store: Option<Store>,
     known: Vec<Known>,
+    /// So many of them were promised to be there after a kill.
+    promised: usize,
     next: u8,
     held: Vec<(bytes::Bytes, Vec<u8>)>,
 }
@@ -75,7 +84,7 @@ struct Play {
 impl Play {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut play = Self { dir, store: None, known: Vec::new(), next: 0, held: Vec::new() };
+        let mut play = Self { dir, store: None, known: Vec::new(), promised: 0, next: 0, held: Vec::new() };
         play.open();
         play
     }
@@ -86,6 +95,13 @@ impl Play {
         self.store = None;
         let env = Environment { fs: Arc::new(FaultyFs::lazy()), clock: Arc::new(ManualClock::new(NOW)) };
         self.store = Some(Store::open(small(self.dir.path()), env).expect("the store opens"));
+    }
+
+    /// What was gathered and not written is gone, from the end.
+    fn lose_what_was_not_written(&mut self) {
+        let end = self.store().watermarks().appended;
+        self.known.retain(|known| known.physical_offset < end);
+        assert!(self.known.len() >= self.promised, "{} of {}", self.known.len(), self.promised);
     }
 
     fn store(&self) -> &Store {
@@ -138,12 +154,27 @@ impl Play {
                 let (message, op) = (self.body(100), self.body(3));
                 self.append(vec![(format!("T{topic}"), 0, message), ("OP".to_owned(), 0, op)]);
             }
+            Step::Gather { lens, written } => {
+                let gathers = Gathering::begin();
+                for (queue, len) in (0..).zip(lens) {
+                    let body = self.body(len);
+                    self.append(vec![("T0".to_owned(), queue % 2, body)]);
+                }
+                drop(gathers);
+                if written {
+                    self.store().write_out().expect("a write");
+                    self.promised = self.known.len();
+                }
+                return;
+            }
             Step::Cut { keep } => {
                 let keep = keep.index(self.known.len() + 1);
                 if let Some(first) = self.known.get(keep) {
                     self.store().cut(first.physical_offset).expect("a cut");
                     self.known.truncate(keep);
+                    self.promised = self.promised.min(keep);
                 }
+                return;
             }
             Step::Stop => {
                 self.store().shutdown().expect("a clean stop");
@@ -152,18 +183,21 @@ impl Play {
             }
             Step::Kill => {
                 self.open();
+                self.lose_what_was_not_written();
                 assert!(!self.store().recovery().clean);
             }
             Step::Crash => {
                 self.store = None;
                 std::fs::write(self.dir.path().join("tenonmq/boot_id"), "another start").expect("a write");
                 self.open();
+                self.lose_what_was_not_written();
             }
             Step::Flush => {
                 self.store().flush().expect("a flush");
                 assert_eq!(self.store().watermarks().flushed, self.store().watermarks().appended);
             }
         }
+        self.promised = self.known.len();
     }
 
     fn check(&self) {

@@ -14,6 +14,7 @@ use tenonmq_protocol::{
     command::{Command, CommandView},
     frame::FrameView,
 };
+use tenonmq_storage::Gathering;
 use tokio::{
     io::{AsyncRead, ReadBuf},
     net::TcpStream,
@@ -198,7 +199,14 @@ impl<D: Dispatch + ?Sized> Task<D> {
         let Some(mut buffers) = self.buffers.take() else { return Ok(false) };
         let outcome = self.serve_from(&mut buffers);
         self.buffers = Some(buffers);
+        self.write_out()?;
         outcome
+    }
+
+    /// Has the records written that the replies tell of. After an error nobody may be told of them, so the connection ends.
+    fn write_out(&self) -> io::Result<()> {
+        let Some(store) = self.dispatch.store() else { return Ok(()) };
+        store.write_out().map_err(|error| io::Error::new(error.source.kind(), format!("{error}: {}", error.source)))
     }
 
     fn serve_from(&mut self, buffers: &mut Buffers) -> io::Result<bool> {
@@ -231,6 +239,7 @@ impl<D: Dispatch + ?Sized> Task<D> {
                     self.shared.refuses();
                     outbox.reply(&request, ResponseCode::SYSTEM_BUSY, Some(reason), |_| {}, &[]);
                 } else {
+                    let _gathers = gathers(command.request_code()).then(Gathering::begin);
                     self.held.serve(&*self.dispatch, &request, outbox);
                 }
             }
@@ -264,6 +273,7 @@ impl<D: Dispatch + ?Sized> Task<D> {
 
     /// Writes all replies. A peer that takes nothing for [`Limits::write_timeout`](super::server::Limits::write_timeout) loses the connection.
     async fn flush(&mut self) -> io::Result<()> {
+        self.write_out()?;
         let mut has_waited = false;
         while let Some(buffers) = &mut self.buffers
             && buffers.outbox.pending() > 0
@@ -313,6 +323,12 @@ async fn writable(stream: &TcpStream, connection: &Connection, timeout: Duration
 /// sends again.
 fn is_send(code: RequestCode) -> bool {
     matches!(code, RequestCode::SEND_MESSAGE | RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE)
+}
+
+/// The requests whose records may be written when all that came with them are served: they change no file besides, and what
+/// they put into memory is saved only after the log is written (`Store::write_out`).
+fn gathers(code: RequestCode) -> bool {
+    is_send(code) || matches!(code, RequestCode::END_TRANSACTION | RequestCode::CONSUMER_SEND_MSG_BACK)
 }
 
 /// Whole length of the frame whose first bytes are here; 0 when even the length is not.

@@ -13,6 +13,8 @@ mod dispatch;
 pub(crate) mod durable;
 #[cfg(test)]
 mod durable_tests;
+#[cfg(test)]
+mod gather_tests;
 pub(crate) mod handlers;
 mod held;
 mod outbox;

@@ -156,6 +156,7 @@ impl Transactions {
             pending.extend(page);
             from = next;
         }
+        self.store.write_out()?; // what is no longer pending has its op record in the log
         if half == 0 {
             // what a crash of the machine took away must not be told of the messages that come to its place
             Snapshot::remove(&self.store)?;

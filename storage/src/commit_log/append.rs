@@ -1,8 +1,9 @@
 //! Appending: the one short lock.
 //!
-//! Under it a record gets its physical offset, its queue offset and its store time, is encoded and written to the page cache,
-//! gets its consume-queue entry, and is published. Nothing else happens there: sizes and checksums are computed
-//! before, files are made by the [`allocator`](super::allocator), and who waits for messages is woken after.
+//! Under it a record gets its physical offset, its queue offset and its store time, is encoded, written to the page cache unless
+//! it is [gathered](super::gathered), gets its consume-queue entry, and is published. Nothing else happens there: sizes and
+//! checksums are computed before, files are made by the [`allocator`](super::allocator), and who waits for messages is woken
+//! after.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use smallvec::SmallVec;
 use tenonmq_protocol::message::record::{BLANK_LEN, MAX_PROPERTIES, encode_blank, fill_properties_crc};
 use tenonmq_protocol::message::{Assigned, NewRecord, SysFlag, TransactionType};
 
-use super::{CommitLog, Segment};
+use super::{CommitLog, Segment, gathered};
 use crate::consume_queue::entry::Entry;
 use crate::consume_queue::{Dispatch, Queue, Reservation};
 use crate::dispatch;
@@ -26,8 +27,6 @@ use crate::watermark::Ticket;
 const QUEUE_SPACE: u64 = 64 << 10;
 /// Longest topic, in bytes.
 const MAX_TOPIC: usize = 255;
-/// Memory for encoding records is given back above this many bytes.
-const KEEP_ENCODED: usize = 1 << 20;
 
 /// Where a record went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +80,10 @@ pub(crate) struct Tail {
     pub(super) next_wanted: bool,
     /// Whether it was seen to be ready.
     next_ready: bool,
-    /// Where records are encoded before they are written.
-    encoded: Vec<u8>,
+    /// Encoded records before [`end`](Self::end) that are not written yet.
+    pub(super) gathered: Vec<u8>,
+    /// They could not be written.
+    pub(super) is_stuck: bool,
     /// Bytes and records appended since the store was opened.
     pub(super) written: u64,
     pub(super) records: u64,
@@ -99,7 +100,8 @@ impl Tail {
             permit,
             next_wanted: false,
             next_ready: false,
-            encoded: Vec::new(),
+            gathered: Vec::new(),
+            is_stuck: false,
             written: 0,
             records: 0,
         }
@@ -113,7 +115,8 @@ impl Tail {
 
     /// Bytes left in the current segment.
     pub(super) fn left(&self) -> u64 {
-        self.writer.as_ref().map_or(0, |writer| (writer.log().len() - writer.log().published()) as u64)
+        let room = |writer: &LogWriter| writer.log().len() - writer.log().published();
+        self.writer.as_ref().map_or(0, |writer| room(writer).saturating_sub(self.gathered.len()) as u64)
     }
 
     /// Log offset behind the current segment.
@@ -138,13 +141,14 @@ impl CommitLog {
         if tail.permit.role != Role::Master {
             return Err(Unwritable::NotMaster.into());
         }
+        let gathers = gathered::gathers();
+        if !gathers || tail.is_full_with(total) {
+            self.write_gathered(&mut tail)?;
+        }
         let rooms = self.reserve(items, light, class)?;
         let now = self.clock.now_ms().max(tail.last_timestamp);
         let (base, epoch) = (tail.end, tail.permit.epoch);
-        let mut encoded = std::mem::take(&mut tail.encoded);
-        encoded.clear();
-        encoded.resize(total, 0);
-        let mut room = encoded.as_mut_slice();
+        let mut room = tail.room(total);
         let mut placed: SmallVec<[Appended; 2]> = SmallVec::with_capacity(items.len());
         let mut physical_offset = base;
         for (i, (queue, record, _)) in items.iter().enumerate() {
@@ -162,15 +166,14 @@ impl CommitLog {
             placed.push(Appended { physical_offset, size, queue_offset, store_timestamp: now, ticket });
             physical_offset = ticket.end;
         }
-        let written = self.write(&mut tail, &encoded);
-        if encoded.capacity() <= KEEP_ENCODED {
-            tail.encoded = encoded;
+        // Readers who see an entry find its record: so the log grows first.
+        if gathers {
+            self.gather(&mut tail, total);
+        } else {
+            self.write_and_publish(&mut tail, total)?;
         }
-        written?;
         tail.last_timestamp = now;
         tail.records += items.len() as u64;
-        // Readers who see an entry find its record: so the log is published first.
-        self.publish(&mut tail, total);
         for (i, ((queue, record, tags_code), at)) in items.iter().zip(&placed).enumerate() {
             if has_entry(record) {
                 let tags_code = dispatch::stored_tags_code(queue.topic(), *tags_code, now);
@@ -222,27 +225,8 @@ impl CommitLog {
         })
     }
 
-    /// Writes bytes behind the end, for nobody to see yet.
-    pub(super) fn write(&self, tail: &mut Tail, bytes: &[u8]) -> Result<(), Unwritable> {
-        let Some(writer) = tail.writer.as_mut() else {
-            return Err(Unwritable::Io("there is no commit-log file yet".to_owned()));
-        };
-        writer
-            .write(self.files.fs(), bytes)
-            .map_err(|error| Unwritable::Io(format!("cannot write to {}: {error}", writer.log().path().display())))
-    }
-
-    /// Lets readers see `len` more bytes.
-    fn publish(&self, tail: &mut Tail, len: usize) {
-        self.grow(tail, len);
-        tail.dispatched = tail.end;
-        self.progress.advance(tail.end, tail.end);
-    }
-
-    /// Takes `len` filled bytes into the log, and looks ahead for more room.
+    /// Takes `len` bytes into the log, and looks ahead for more room.
     pub(super) fn grow(&self, tail: &mut Tail, len: usize) {
-        let Some(writer) = tail.writer.as_mut() else { return };
-        writer.publish(len);
         tail.end += len as u64;
         tail.written += len as u64;
         if !tail.next_wanted && tail.left() < self.files.size() / 2 {
@@ -290,7 +274,7 @@ impl CommitLog {
                 if spare || tail.next_ready {
                     return Ok(tail);
                 }
-            } else if let Some(writer) = self.allocator.take(base) {
+            } else if let Some(writer) = self.take_next(&mut tail, base)? {
                 self.roll(&mut tail, base, writer);
                 return Ok(tail);
             }
@@ -306,7 +290,13 @@ impl CommitLog {
         }
     }
 
-    /// Closes the current segment with the filler and goes on in `writer`, which starts at `base`.
+    /// The segment at `base`, when it is ready and everything before it is written.
+    fn take_next(&self, tail: &mut Tail, base: u64) -> Result<Option<LogWriter>, Unwritable> {
+        self.write_gathered(tail)?;
+        Ok(self.allocator.take(base))
+    }
+
+    /// Closes the current segment, in which nothing is gathered, with the filler and goes on in `writer`, which starts at `base`.
     pub(super) fn roll(&self, tail: &mut Tail, base: u64, writer: LogWriter) {
         let filled = tail.end;
         if let Some(mut full) = tail.writer.take() {

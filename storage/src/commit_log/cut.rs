@@ -14,6 +14,7 @@ impl CommitLog {
     /// Makes `offset` the end of the log, durably. `queues` takes what points to it along, under the append lock.
     pub(crate) fn cut(&self, offset: u64, queues: impl FnOnce() -> Result<(), FileError>) -> Result<(), CutError> {
         let mut tail = self.tail.lock();
+        self.try_to_write_gathered(&mut tail)?;
         let (min, max) = (self.min(), tail.end);
         if offset < min || offset > max {
             return Err(CutError::Outside { offset, min, max });

@@ -25,10 +25,22 @@ impl CommitLog {
             return Err(crosses);
         }
         self.write(&mut tail, bytes)?;
-        self.grow(&mut tail, bytes.len());
         let dispatched = self.dispatch_new(&mut tail, dispatcher);
         self.progress.advance(tail.end, tail.dispatched);
         dispatched.map(|()| tail.end)
+    }
+
+    /// Appends what is of another broker, for readers to see when it is dispatched.
+    fn write(&self, tail: &mut Tail, bytes: &[u8]) -> Result<(), Unwritable> {
+        let Some(writer) = tail.writer.as_mut() else {
+            return Err(Unwritable::Io("there is no commit-log file yet".to_owned()));
+        };
+        writer
+            .write(self.files.fs(), bytes)
+            .map_err(|error| Unwritable::Io(format!("cannot write to {}: {error}", writer.log().path().display())))?;
+        writer.publish(bytes.len());
+        self.grow(tail, bytes.len());
+        Ok(())
     }
 
     /// Enters the records that are whole now.

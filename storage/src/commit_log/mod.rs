@@ -1,7 +1,7 @@
 //! The log: every record, in the order of appending, in files of one size.
 //!
 //! `append` is the one short lock under which a record gets its place. `segment` are the files, `allocator` the
-//! helper that makes them ahead of time, `reader` reads by offset and follows the log, `recovery` finds its end
+//! helper that makes them ahead of time, `gathered` are records on their way to the file, `reader` reads by offset and follows the log, `recovery` finds its end
 //! again after a stop.
 //!
 //! Invariant: bytes before the published end of a segment never change, and a record never spans two segments.
@@ -10,6 +10,7 @@ mod allocator;
 mod append;
 mod cut;
 mod follow;
+mod gathered;
 mod reader;
 mod recovery;
 mod segment;
@@ -23,6 +24,7 @@ use tenonmq_protocol::message::RecordView;
 pub(crate) use self::allocator::{Allocator, ReserveFile};
 pub(crate) use self::append::Tail;
 pub use self::append::{Appended, Permit, Role};
+pub use self::gathered::Gathering;
 pub use self::reader::LogReader;
 pub(crate) use self::recovery::{Checks, Start, recover};
 pub use self::recovery::{CommitSeen, RecoveryReport};
@@ -117,7 +119,7 @@ impl CommitLog {
 
     pub(crate) fn watermarks(&self) -> Watermarks {
         let (confirmed, flushed) = (self.progress.confirmed(), self.progress.flushed());
-        Watermarks { min: self.min(), appended: self.progress.appended(), flushed, confirmed }
+        Watermarks { min: self.min(), appended: self.progress.end(), flushed, confirmed }
     }
 
     /// The segment that holds `offset`.
@@ -134,12 +136,19 @@ impl CommitLog {
 
     /// `len` bytes at `offset` by reference, when readers may see all of them.
     pub(crate) fn bytes(&self, offset: u64, len: u32) -> Option<Bytes> {
-        self.visible(offset, u64::from(len))?;
+        if !self.reach(offset.checked_add(u64::from(len))?) {
+            return self.copy_of_gathered(offset, len as usize);
+        }
         self.segment_at(offset)?.bytes(offset, len as usize)
     }
 
     /// The whole record that starts at `offset`.
     pub(crate) fn record(&self, offset: u64) -> Option<Bytes> {
+        if !self.reach(offset.checked_add(1)?) {
+            let rest = self.rest_of_gathered(offset)?;
+            let len = RecordView::parse(&rest).ok()?.len();
+            return Some(rest.slice(..len));
+        }
         let segment = self.segment_at(offset)?;
         let record = RecordView::parse(segment.read_until(offset, self.progress.confirmed())?).ok()?;
         self.limits.reads.accept(&record, offset).then(|| segment.bytes(offset, record.len()))?
@@ -162,22 +171,21 @@ impl CommitLog {
 
     /// Looks at the record of `len` bytes at `offset`; `None` when it is gone, not visible, or no record.
     pub(crate) fn peek<T>(&self, offset: u64, len: u32, look: impl FnOnce(&RecordView<'_>) -> T) -> Option<T> {
-        self.visible(offset, u64::from(len))?;
+        if !self.reach(offset.checked_add(u64::from(len))?) {
+            return Some(look(&RecordView::parse(&self.copy_of_gathered(offset, len as usize)?).ok()?));
+        }
         let segment = self.segment_at(offset)?;
         let record = RecordView::parse(segment.read(offset, len as usize)?).ok()?;
         self.limits.reads.accept(&record, offset).then(|| look(&record))
     }
 
-    /// Whether readers may see `offset..offset + len`.
-    fn visible(&self, offset: u64, len: u64) -> Option<()> {
-        (offset.checked_add(len)? <= self.progress.confirmed()).then_some(())
-    }
-
     /// Makes everything appended so far durable, one `msync` for each segment that has something new. Returns the offset up
-    /// to which the log is on disk, and the store time of the last record before it. A failure poisons the store.
+    /// to which the log is on disk, and the store time of the last record before it. A failure poisons the store, unless it
+    /// is one to write what was gathered.
     pub(crate) fn flush(&self) -> Result<(u64, i64), FileError> {
         let (target, timestamp) = {
-            let tail = self.tail.lock();
+            let mut tail = self.tail.lock();
+            self.try_to_write_gathered(&mut tail)?;
             (self.progress.appended(), tail.last_timestamp)
         };
         let from = self.progress.flushed();
@@ -226,7 +234,12 @@ impl CommitLog {
 
     /// Lets this broker write, or not.
     pub(crate) fn set_permit(&self, permit: Permit) {
-        self.tail.lock().permit = permit;
+        let mut tail = self.tail.lock();
+        if let Err(error) = self.try_to_write_gathered(&mut tail) {
+            tracing::error!(%error, "the write permit changes hands with records that are not written");
+        }
+        tail.permit = permit;
+        drop(tail);
         self.progress.set_epoch(permit.epoch);
     }
 

@@ -6,7 +6,7 @@ use tenonmq_protocol::message::RecordView;
 use super::bench::{every_order, folder, record, spawn, store};
 use crate::fs::{FileSystem, OpenMode, RealFs};
 use crate::mmap::LogWriter;
-use crate::{AppendClass, FetchLimits, FetchStatus, FlushPolicy};
+use crate::{AppendClass, FetchLimits, FetchStatus, FlushPolicy, Gathering};
 
 #[test]
 fn what_is_published_is_written() {
@@ -55,6 +55,30 @@ fn a_message_that_a_queue_shows_can_be_read() {
         store.append(&queue, &record(b"second"), 0, AppendClass::Send).unwrap();
         assert_eq!(queue.max_offset(), 2);
         reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_gathered_message_that_a_queue_shows_can_be_read() {
+    every_order(|| {
+        let folder = folder();
+        let store = Arc::new(store(folder.path(), FlushPolicy::Sync));
+        let queue = store.queue("T", 0);
+        let reader = {
+            let (store, queue) = (Arc::clone(&store), std::sync::Arc::clone(&queue));
+            spawn(move || {
+                let max = queue.max_offset();
+                let fetched = store.fetch(&queue, 0, FetchLimits::new(32, 1 << 20), |_| true);
+                assert!(fetched.next_begin >= max, "{} of {max}", fetched.next_begin);
+                assert_eq!(fetched.count > 0, fetched.next_begin > 0);
+            })
+        };
+        let gathers = Gathering::begin();
+        store.append(&queue, &record(b"first"), 0, AppendClass::Send).unwrap();
+        drop(gathers);
+        store.write_out().unwrap();
+        reader.join().unwrap();
+        assert_eq!(store.watermarks().confirmed, store.watermarks().appended);
     });
 }
 

@@ -1,0 +1,179 @@
+//! Records that are gathered: they have their place at once, and go to the file together.
+
+mod common;
+
+use std::io::ErrorKind;
+
+use common::{Bench, send};
+use tenonmq_protocol::message::RecordView;
+use tenonmq_storage::fs::Op;
+use tenonmq_storage::{AppendError, FetchLimits, FetchStatus, FlushPolicy, Gathering, Store, StoreConfig, Unwritable};
+
+/// Sends while gathering.
+fn gather(store: &Store, bodies: &[&[u8]]) {
+    let _gathers = Gathering::begin();
+    for body in bodies {
+        send(store, "T", 0, body).expect("an append");
+    }
+}
+
+fn bodies(store: &Store) -> Vec<Vec<u8>> {
+    let queue = store.queue("T", 0);
+    let fetched = store.fetch(&queue, 0, FetchLimits::new(1000, 1 << 20), |_| true);
+    let records = fetched.records.iter().flat_map(|slice| RecordView::iter_all(slice));
+    records.map(|record| record.expect("a record").body().to_vec()).collect()
+}
+
+#[test]
+fn gathered_records_are_written_together() {
+    let bench = Bench::new();
+    let store = bench.open();
+    gather(&store, &[b"one", b"two", b"three"]);
+    assert_eq!(bench.fs.calls(Op::WriteReserved), 0);
+    assert_eq!(store.queue("T", 0).max_offset(), 3);
+    store.write_out().expect("a write");
+    assert_eq!(bench.fs.calls(Op::WriteReserved), 1);
+    store.write_out().expect("nothing to write");
+    assert_eq!(bench.fs.calls(Op::WriteReserved), 1);
+    assert_eq!(bodies(&store), [&b"one"[..], b"two", b"three"]);
+}
+
+#[test]
+fn whoever_asks_for_a_gathered_record_has_it_written() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let queue = store.queue("T", 0);
+    let looks: [&dyn Fn() -> bool; 4] = [
+        &|| store.fetch(&queue, queue.max_offset() - 1, FetchLimits::new(1, 1 << 20), |_| true).count == 1,
+        &|| queue.entry(queue.max_offset() - 1).is_some_and(|entry| store.read_entry(&entry).is_some()),
+        &|| queue.entry(queue.max_offset() - 1).is_some_and(|entry| store.read(entry.physical_offset).is_some()),
+        &|| store.watermarks().confirmed == store.watermarks().appended,
+    ];
+    for (before, look) in (0..).zip(looks) {
+        gather(&store, &[b"paid"]);
+        assert_eq!(bench.fs.calls(Op::WriteReserved), before);
+        assert!(look(), "look {before}");
+        assert_eq!(bench.fs.calls(Op::WriteReserved), before + 1);
+    }
+}
+
+#[test]
+fn a_reader_that_follows_the_log_sees_nothing_that_is_not_written() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let mut reader = store.log_reader(0);
+    gather(&store, &[b"paid"]);
+    assert!(reader.next(1 << 20).is_none());
+    store.write_out().expect("a write");
+    assert!(reader.next(1 << 20).is_some());
+}
+
+#[test]
+fn a_process_that_is_killed_takes_gathered_records_with_it_and_no_others() {
+    let bench = Bench::new();
+    let store = bench.open();
+    gather(&store, &[b"answered"]);
+    store.write_out().expect("a write");
+    gather(&store, &[b"not answered"]);
+    drop(store);
+    let store = bench.open();
+    assert_eq!(bodies(&store), [b"answered"]);
+    assert_eq!(send(&store, "T", 0, b"next").expect("an append").queue_offset, 1);
+    assert_eq!(bodies(&store), [&b"answered"[..], b"next"]);
+}
+
+#[test]
+fn an_ordinary_append_writes_what_was_gathered_before_it() {
+    let bench = Bench::new();
+    let store = bench.open();
+    gather(&store, &[b"one"]);
+    send(&store, "T", 0, b"two").expect("an append");
+    drop(store);
+    assert_eq!(bodies(&bench.open()), [b"one", b"two"]);
+}
+
+#[test]
+fn a_clean_stop_writes_what_was_gathered() {
+    let bench = Bench::new();
+    let store = bench.open();
+    gather(&store, &[b"one"]);
+    store.shutdown().expect("a clean stop");
+    drop(store);
+    assert_eq!(bodies(&bench.open()), [b"one"]);
+}
+
+#[test]
+fn a_flush_writes_what_was_gathered() {
+    let bench = Bench::new();
+    let store = bench.open_sync();
+    gather(&store, &[b"one"]);
+    let ticket = store.ticket();
+    store.flush().expect("a flush");
+    assert_eq!(store.watermarks().flushed, ticket.end);
+}
+
+#[test]
+fn gathered_records_go_on_in_the_next_file() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let all: Vec<Vec<u8>> = (0..100_u8).map(|n| vec![n; 300]).collect();
+    gather(&store, &all.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    assert!(store.stats().segments > 4);
+    assert_eq!(bodies(&store), all);
+}
+
+#[test]
+fn what_is_gathered_does_not_grow_without_bound() {
+    let bench = Bench::new();
+    let config = StoreConfig { segment_size: 16 << 20, ..bench.config() };
+    let store = Store::open(config, bench.env()).expect("the store opens");
+    gather(&store, &[&[7; 4000][..]; 100]);
+    let (writes, max) = (bench.fs.calls(Op::WriteReserved), 100 * 4096 / (64 << 10));
+    assert!((max - 1..=max + 1).contains(&writes), "{writes}");
+}
+
+#[test]
+fn records_that_cannot_be_written_stay_readable_and_are_written_when_that_is_possible() {
+    let bench = Bench::new();
+    let store = bench.open();
+    gather(&store, &[b"one", b"two"]);
+    bench.fs.fail(Op::WriteReserved, ErrorKind::StorageFull);
+    let error = store.write_out().expect_err("a failing write");
+    assert_eq!(error.source.kind(), ErrorKind::StorageFull);
+
+    let refused =
+        |outcome| matches!(outcome, Err(AppendError::Unwritable(Unwritable::Io(why))) if why.contains("write"));
+    assert!(refused(send(&store, "T", 0, b"refused")));
+    let gathers = Gathering::begin();
+    assert!(refused(send(&store, "T", 0, b"refused")));
+    drop(gathers);
+    assert!(store.flush().is_err());
+
+    let queue = store.queue("T", 0);
+    let fetched = store.fetch(&queue, 0, FetchLimits::new(32, 1 << 20), |_| true);
+    assert_eq!((fetched.status, fetched.next_begin), (FetchStatus::OffsetOverflowOne, 0), "not passed over");
+    let entry = queue.entry(1).expect("the entry shows");
+    for record in [store.read_entry(&entry), store.read(entry.physical_offset)] {
+        assert_eq!(RecordView::parse(&record.expect("a copy")).expect("a record").body(), b"two");
+    }
+
+    bench.fs.heal(Op::WriteReserved);
+    assert_eq!(send(&store, "T", 0, b"three").expect("an append").queue_offset, 2);
+    assert_eq!(bodies(&store), [&b"one"[..], b"two", b"three"]);
+    store.shutdown().expect("a clean stop");
+    drop(store);
+    assert_eq!(bodies(&bench.open()), [&b"one"[..], b"two", b"three"]);
+}
+
+#[test]
+fn a_synchronous_flush_of_what_cannot_be_written_is_tried_again() {
+    let bench = Bench::new();
+    let config = StoreConfig { flush: FlushPolicy::Sync, ..bench.config() };
+    let store = Store::open_in_place(config, bench.env()).expect("the store opens");
+    gather(&store, &[b"one"]);
+    bench.fs.fail(Op::WriteReserved, ErrorKind::Other);
+    assert!(store.flush().is_err());
+    bench.fs.heal(Op::WriteReserved);
+    store.flush().expect("the store is not poisoned");
+    assert_eq!(bodies(&store), [b"one"]);
+}
