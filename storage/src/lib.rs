@@ -62,6 +62,7 @@ pub use error::{AppendError, CutError, FileError, FollowError, OpenError, Unwrit
 pub use fetch::{DiskLimits, FetchLimits, FetchStatus, Fetched};
 pub use index::{Index, IndexHits};
 pub use metrics::StoreStats;
+pub use mmap::FilePlace;
 pub use poison::AppendClass;
 pub use store::{Environment, KeyQuery, Store};
 pub use watermark::{Durability, Mark, Ticket, Watermarks};

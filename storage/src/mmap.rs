@@ -186,6 +186,12 @@ impl MappedLog {
         fs.sync_data(&self.file, &self.path)
     }
 
+    /// Whether `bytes` are those of this mapping that start at `position`.
+    fn is_at(&self, position: usize, bytes: &[u8]) -> bool {
+        let end = position.checked_add(bytes.len());
+        end.is_some_and(|end| end <= self.map.len()) && self.map.as_ptr().addr() + position == bytes.as_ptr().addr()
+    }
+
     /// Makes the writes to `range` durable (`msync`), and leaves the rest, such as pages brought in ahead, alone.
     pub fn sync_range(&self, fs: &dyn FileSystem, range: Range<usize>) -> io::Result<()> {
         let end = range.end.min(self.map.len());
@@ -193,6 +199,36 @@ impl MappedLog {
             return Ok(());
         }
         fs.sync_mapped(&self.path, &|| self.map.flush_range(range.start, end - range.start))
+    }
+}
+
+/// Where in a file of the log some bytes are, for who sends them without touching them.
+#[derive(Debug, Clone)]
+pub struct FilePlace {
+    log: Arc<MappedLog>,
+    /// In the file.
+    offset: u64,
+}
+
+impl FilePlace {
+    /// The place of `bytes` in `log`, when they are a slice of it that starts at `position`.
+    pub(crate) fn of(log: &Arc<MappedLog>, position: usize, bytes: &[u8]) -> Option<Self> {
+        log.is_at(position, bytes).then(|| Self { log: Arc::clone(log), offset: position as u64 })
+    }
+
+    /// The file. It may have been removed meanwhile; its bytes are there as long as this is.
+    pub fn file(&self) -> &File {
+        &self.log.file
+    }
+
+    /// Where the bytes start.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Moves the start.
+    pub fn advance(&mut self, len: usize) {
+        self.offset += len as u64;
     }
 }
 

@@ -30,6 +30,7 @@ use crate::indexing::Indexer;
 use crate::light::{self, Assigner, Places};
 use crate::lock::{AbortFile, DirectoryLock};
 use crate::metrics::StoreStats;
+use crate::mmap::FilePlace;
 use crate::open::{self, RunMark};
 use crate::poison::{AppendClass, Gate};
 use crate::sync::Mutex;
@@ -339,6 +340,14 @@ impl Store {
                 Ok(false) | Err(_) => Durability::FlushTimeout,
             }
         }
+    }
+
+    /// Where in a file of the log `records` are, when they are a slice of it that starts with a record, as those of a
+    /// [`fetch`](Self::fetch) are.
+    pub fn place_of(&self, records: &Bytes) -> Option<FilePlace> {
+        let offset = RecordView::parse(records).ok()?.physical_offset().cast_unsigned();
+        let segment = self.log().segment_at(offset)?;
+        FilePlace::of(&segment.log, usize::try_from(offset - segment.base).ok()?, records)
     }
 
     /// Makes everything appended so far durable. Blocking.

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tenonmq_protocol::{
     code::{RequestCode, ResponseCode},
     command::{Command, CommandView},
@@ -16,7 +17,7 @@ use tenonmq_protocol::{
 };
 use tenonmq_storage::Gathering;
 use tokio::{
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, Interest, ReadBuf},
     net::TcpStream,
     sync::mpsc,
 };
@@ -27,6 +28,7 @@ use super::{
     backlog::Backlog,
     buffer::{self, Buffers},
     held::{Held, Ready},
+    outbox::Chunk,
     shared::{Shared, Stuck},
 };
 
@@ -278,7 +280,7 @@ impl<D: Dispatch + ?Sized> Task<D> {
         while let Some(buffers) = &mut self.buffers
             && buffers.outbox.pending() > 0
         {
-            match buffers.outbox.write_with(|slices| self.stream.try_write_vectored(slices)) {
+            match buffers.outbox.write_with(|chunk| send(&self.stream, &chunk)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -307,6 +309,20 @@ impl<D: Dispatch + ?Sized> Drop for Task<D> {
         self.connection.end();
         self.dispatch.closed(&self.connection);
         self.shared.left(&self.connection);
+    }
+}
+
+/// Writes what the socket takes now.
+fn send(stream: &TcpStream, chunk: &Chunk<'_>) -> io::Result<usize> {
+    match chunk {
+        Chunk::Slices { slices, more: false } => stream.try_write_vectored(slices),
+        Chunk::Slices { slices, more: true } => stream.try_io(Interest::WRITABLE, || {
+            let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+            Ok(rustix::net::sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags)?)
+        }),
+        Chunk::File { bytes, place } => stream.try_io(Interest::WRITABLE, || {
+            Ok(rustix::fs::sendfile(stream, place.file(), Some(&mut place.offset()), bytes.len())?)
+        }),
     }
 }
 

@@ -18,6 +18,8 @@ mod gather_tests;
 pub(crate) mod handlers;
 mod held;
 mod outbox;
+#[cfg(test)]
+mod outbox_tests;
 mod peer;
 mod server;
 mod shared;

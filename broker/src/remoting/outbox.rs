@@ -12,10 +12,14 @@ use tenonmq_protocol::{
     Command, Envelope, FieldSink, FieldValue, FrameWriter, ResponseCode, ResponseHeader, Serialization,
 };
 
+use tenonmq_storage::FilePlace;
+
 use super::Request;
 
 /// Bodies up to this size are copied behind their header; larger ones are written from where they are.
 const COPY_LIMIT: usize = 512;
+/// Records of the log of at least this size are sent from its file, without a copy. Less is not worth a call of its own.
+const FILE_LEAST: usize = 16 * 1024;
 /// Slices handed to one vectored write.
 const SLICES: usize = 64;
 const KEEP_LIMIT: usize = 1024 * 1024;
@@ -95,10 +99,31 @@ pub(super) struct ReplyTo {
 pub struct Outbox {
     inline: BytesMut,
     inline_written: usize,
-    shared: VecDeque<(usize, Bytes)>,
+    shared: VecDeque<Shared>,
     shared_bytes: usize,
     /// Bytes of large bodies that are memory of ours and no pages of the log.
     owned_bytes: usize,
+}
+
+/// A body that is written from where it is.
+struct Shared {
+    /// Position in `inline` before which it is written.
+    before: usize,
+    bytes: Bytes,
+    /// Where in the log these bytes are, when they are sent from there.
+    file: Option<FilePlace>,
+}
+
+/// What is to be written next, in one call.
+pub(super) enum Chunk<'a> {
+    /// These slices, in order.
+    Slices {
+        slices: &'a [IoSlice<'a>],
+        /// The rest of the same frame follows in a call of its own.
+        more: bool,
+    },
+    /// These bytes, which are at that place of a file.
+    File { bytes: &'a [u8], place: &'a FilePlace },
 }
 
 impl Outbox {
@@ -123,7 +148,27 @@ impl Outbox {
         }
         self.header(to, code, remark, fields, body.iter().map(Bytes::len).sum());
         for piece in body {
-            self.push_body(piece.clone());
+            self.push_body(piece.clone(), None);
+        }
+    }
+
+    /// As [`reply`](Self::reply), with records of the log as the body; `place_of` says where in a file some of them are.
+    pub fn reply_records(
+        &mut self,
+        request: &Request<'_>,
+        (code, remark): (ResponseCode, &str),
+        fields: impl FnOnce(&mut FrameWriter<'_>),
+        records: &[Bytes],
+        place_of: impl Fn(&Bytes) -> Option<FilePlace>,
+    ) {
+        let to = request.reply_to();
+        if to.oneway {
+            return;
+        }
+        self.header(to, code, Some(remark), fields, records.iter().map(Bytes::len).sum());
+        for piece in records {
+            let place = if piece.len() >= FILE_LEAST { place_of(piece) } else { None };
+            self.push_body(piece.clone(), place);
         }
     }
 
@@ -140,7 +185,7 @@ impl Outbox {
         self.header(to, response.code, response.remark.as_deref(), write_fields, length);
         for piece in response.body {
             self.owned_bytes += piece.len();
-            self.push_body(piece);
+            self.push_body(piece, None);
         }
     }
 
@@ -161,7 +206,7 @@ impl Outbox {
 
     /// What was queued since `mark`, gone from here. Must be small replies, without bodies of their own.
     pub(super) fn take_back<T>(&mut self, mark: usize, look: impl FnOnce(&[u8]) -> T) -> T {
-        debug_assert!(self.shared.back().is_none_or(|(before, _)| *before <= mark));
+        debug_assert!(self.shared.back().is_none_or(|shared| shared.before <= mark));
         let taken = look(&self.inline[mark..]);
         self.inline.truncate(mark);
         taken
@@ -188,26 +233,34 @@ impl Outbox {
         self.inline.capacity() <= KEEP_LIMIT && self.pending() == 0
     }
 
-    /// Writes as much as `write` takes in one call; it is given the slices in order.
-    pub(super) fn write_with(&mut self, write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
+    /// Writes as much as `write` takes in one call; it is given what comes next.
+    pub(super) fn write_with(&mut self, write: impl FnOnce(Chunk<'_>) -> io::Result<usize>) -> io::Result<usize> {
         let mut slices: SmallVec<[IoSlice<'_>; SLICES]> = SmallVec::new();
         let mut at = self.inline_written;
         let mut listed = 0;
-        for (before, piece) in &self.shared {
+        let mut file = None;
+        for shared in &self.shared {
             if slices.len() + 2 > SLICES {
                 break;
             }
-            listed += 1;
-            if at < *before {
-                slices.push(IoSlice::new(&self.inline[at..*before]));
-                at = *before;
+            if at < shared.before {
+                slices.push(IoSlice::new(&self.inline[at..shared.before]));
+                at = shared.before;
             }
-            slices.push(IoSlice::new(piece));
+            if let Some(place) = &shared.file {
+                file = Some((&*shared.bytes, place));
+                break;
+            }
+            listed += 1;
+            slices.push(IoSlice::new(&shared.bytes));
         }
         if listed == self.shared.len() && slices.len() < SLICES && at < self.inline.len() {
             slices.push(IoSlice::new(&self.inline[at..]));
         }
-        let written = write(&slices)?;
+        let written = match file {
+            Some((bytes, place)) if slices.is_empty() => write(Chunk::File { bytes, place }),
+            file => write(Chunk::Slices { slices: &slices, more: file.is_some() }),
+        }?;
         drop(slices);
         self.advance(written);
         Ok(written)
@@ -217,9 +270,13 @@ impl Outbox {
     pub fn take_all(&mut self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(self.pending());
         while self.pending() > 0 {
-            let copy = |slices: &[IoSlice<'_>]| {
-                slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
-                Ok(slices.iter().map(|slice| slice.len()).sum())
+            let before = bytes.len();
+            let copy = |chunk: Chunk<'_>| {
+                match chunk {
+                    Chunk::Slices { slices, .. } => slices.iter().for_each(|slice| bytes.extend_from_slice(slice)),
+                    Chunk::File { bytes: slice, .. } => bytes.extend_from_slice(slice),
+                }
+                Ok(bytes.len() - before)
             };
             if self.write_with(copy).is_err() {
                 break; // memory takes everything
@@ -230,19 +287,22 @@ impl Outbox {
 
     fn advance(&mut self, mut written: usize) {
         while written > 0 {
-            let inline_end = self.shared.front().map_or(self.inline.len(), |(before, _)| *before);
+            let inline_end = self.shared.front().map_or(self.inline.len(), |shared| shared.before);
             let step = written.min(inline_end - self.inline_written);
             self.inline_written += step;
             written -= step;
             if written == 0 {
                 break;
             }
-            let Some((_, piece)) = self.shared.front_mut() else { break };
-            let step = written.min(piece.len());
-            piece.advance(step);
+            let Some(Shared { bytes, file, .. }) = self.shared.front_mut() else { break };
+            let step = written.min(bytes.len());
+            bytes.advance(step);
+            if let Some(place) = file {
+                place.advance(step);
+            }
             self.shared_bytes -= step;
             written -= step;
-            if piece.is_empty() {
+            if bytes.is_empty() {
                 self.shared.pop_front();
             }
         }
@@ -268,12 +328,12 @@ impl Outbox {
         writer.finish(body_len);
     }
 
-    fn push_body(&mut self, piece: Bytes) {
-        if piece.len() <= COPY_LIMIT {
-            self.inline.extend_from_slice(&piece);
+    fn push_body(&mut self, bytes: Bytes, file: Option<FilePlace>) {
+        if bytes.len() <= COPY_LIMIT {
+            self.inline.extend_from_slice(&bytes);
         } else {
-            self.shared_bytes += piece.len();
-            self.shared.push_back((self.inline.len(), piece));
+            self.shared_bytes += bytes.len();
+            self.shared.push_back(Shared { before: self.inline.len(), bytes, file });
         }
     }
 }

@@ -266,12 +266,7 @@ impl TestBroker {
         let frame = FrameView::peek(bytes, DEFAULT_MAX_FRAME).unwrap().unwrap();
         let mut scratch = HeaderScratch::default();
         let command = CommandView::parse(&frame, &mut scratch).unwrap();
-        let request = Request {
-            command: &command,
-            body: frame.body,
-            serialization: frame.serialization,
-            connection: &peer.connection,
-        };
+        let request = request(&command, &frame, peer);
         let mut out = Outbox::default();
         match self.dispatch.handle(&request, &mut out) {
             Handled::Done => {}
@@ -290,11 +285,25 @@ impl TestBroker {
         Some(Command::decode(&answer).unwrap())
     }
 
+    /// Serves a request whose answer is known at once.
+    pub(crate) fn handle(&self, peer: &Peer, command: &Command, out: &mut Outbox) {
+        let mut bytes = BytesMut::new();
+        command.encode(Serialization::Json, &mut bytes);
+        let frame = FrameView::peek(&bytes, DEFAULT_MAX_FRAME).unwrap().unwrap();
+        let mut scratch = HeaderScratch::default();
+        let command = CommandView::parse(&frame, &mut scratch).unwrap();
+        assert!(matches!(self.dispatch.handle(&request(&command, &frame, peer), out), Handled::Done));
+    }
+
     /// The connection ends.
     pub(crate) fn close(&self, peer: &Peer) {
         peer.connection.end();
         self.dispatch.closed(&peer.connection);
     }
+}
+
+fn request<'a>(command: &'a CommandView<'a>, frame: &FrameView<'a>, peer: &'a Peer) -> Request<'a> {
+    Request { command, body: frame.body, serialization: frame.serialization, connection: &peer.connection }
 }
 
 /// Settings as a file of Apache's would give them.

@@ -54,7 +54,9 @@ pub(crate) fn pull(core: &Arc<Core>, request: &Request<'_>, out: &mut Outbox) ->
     }
     core.offsets.note_pull(group, topic, queue_id, answer.next_begin);
     core.stats.given(topic, group, answer.count, answer.size());
-    out.reply(request, answer.code, Some(answer.status), |writer| write(&answer, writer), &answer.records);
+    let place_of = |records: &_| core.store.place_of(records);
+    let outcome = (answer.code, answer.status);
+    out.reply_records(request, outcome, |writer| write(&answer, writer), &answer.records, place_of);
     Handled::Done
 }
 
