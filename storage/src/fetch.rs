@@ -106,7 +106,6 @@ impl CommitLog {
         mut matches_record: impl FnMut(&Entry, &[u8]) -> bool,
     ) -> Fetched {
         let (min, max) = (queue.min_offset(), queue.max_offset());
-        self.reach(queue.max_physical_offset());
         let nothing = |status, next_begin| Fetched {
             status,
             next_begin,
@@ -139,11 +138,11 @@ impl CommitLog {
         let mut next = from;
         for at in entries.take(scan) {
             let entry = at.entry;
-            if entry.end() > batch.visible && entry.end() <= self.progress().end() {
-                break; // not confirmed, or not written yet
-            }
             if batch.is_full(&entry, u32::from(at.batch_size)) {
                 break;
+            }
+            if entry.end() > batch.visible && entry.end() <= self.progress().end() && !batch.reach(entry.end()) {
+                break; // not confirmed yet, or it cannot be written
             }
             next = at.end_offset();
             if entry.is_blank() || !matches(&entry) {
@@ -210,6 +209,14 @@ impl<'a> Batch<'a> {
             bytes: 0,
             last_end: 0,
         }
+    }
+
+    /// Looks again how far the log may be read.
+    #[cold]
+    fn reach(&mut self, end: u64) -> bool {
+        let reaches = self.log.reach(end);
+        self.visible = self.log.progress().confirmed();
+        reaches
     }
 
     /// Whether these bytes are the record that an entry speaks of, as far as its first bytes say.

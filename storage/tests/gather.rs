@@ -58,6 +58,19 @@ fn whoever_asks_for_a_gathered_record_has_it_written() {
 }
 
 #[test]
+fn a_fetch_of_older_records_leaves_what_is_gathered_as_it_is() {
+    let bench = Bench::new();
+    let store = bench.open();
+    send(&store, "T", 0, b"old").expect("an append");
+    let before = bench.fs.calls(Op::WriteReserved);
+    gather(&store, &[b"new"]);
+    let queue = store.queue("T", 0);
+    let count = |most| store.fetch(&queue, 0, FetchLimits::new(most, 1 << 20), |_| true).count;
+    assert_eq!((count(1), bench.fs.calls(Op::WriteReserved)), (1, before));
+    assert_eq!((count(2), bench.fs.calls(Op::WriteReserved)), (2, before + 1));
+}
+
+#[test]
 fn a_reader_that_follows_the_log_sees_nothing_that_is_not_written() {
     let bench = Bench::new();
     let store = bench.open();
