@@ -10,7 +10,7 @@ use std::{
 
 use bytes::BytesMut;
 use tenonmq_protocol::{Command, Serialization, header::SendMessage};
-use tenonmq_tests::network::TOPIC;
+use tenonmq_tests::network::{self, TOPIC, wire::Wire};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -23,11 +23,16 @@ use crate::{Failure, broker::BrokerProcess};
 
 const CONNECTIONS: u64 = 16;
 const BODY: usize = 128;
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Where a frame with a binary header has its code and its opaque.
 const CODE: usize = 8;
 const OPAQUE: usize = 13;
 /// Send times that are remembered for each connection.
 const REMEMBERED: usize = 1 << 20;
+
+/// What a peer's own socket keeps of what it sends: what waits there waits at the peer.
+const OWN_BUFFER: usize = 64 * 1024;
 
 /// What became of sends.
 #[derive(Default)]
@@ -36,66 +41,123 @@ struct Outcome {
     stored: Vec<u32>,
     refused: u64,
     other: u64,
+    written: u64,
+    /// Microseconds by which this program was late to write.
+    late: Vec<u32>,
+    /// Sends of a peer that behaves, meanwhile.
+    good: Vec<u32>,
+    /// And right after the last was written, when answers are still on their way.
+    good_after: Vec<u32>,
+    /// From then to the last answer.
+    settled: Duration,
 }
 
-/// Finds the sustainable rate, then offers half of it, five times as much, and half of it again.
+/// Finds the sustainable rate, then offers half of it, five times as much, and half of it again, on the same connections.
 pub(crate) async fn overload(broker: &BrokerProcess, seconds: u64) -> Result<(), Failure> {
     let calm = Duration::from_secs(seconds.div_ceil(2));
-    let sustainable = rate(&offered(broker, calm, f64::MAX, Some(32)).await?.1, calm);
+    let mut peers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let stream = TcpStream::connect(broker.address).await?;
+        socket2::SockRef::from(&stream).set_send_buffer_size(OWN_BUFFER)?;
+        peers.push(stream.into_split());
+    }
+    let found = offered(broker, &mut peers, calm, f64::MAX, Some(32)).await?;
+    let sustainable = rate(found.stored.len() as u64, calm);
     println!("overload: {sustainable:.0} sends/s of {BODY} B with {CONNECTIONS} connections × 32 in flight");
     for (times, time) in [(0.5, calm), (5.0, Duration::from_secs(seconds)), (0.5, calm)] {
-        let (written, outcome) = offered(broker, time, sustainable * times, None).await?;
-        let Outcome { refused, other, .. } = outcome;
-        let stored = rate(&outcome, time);
-        let offered = sustainable * times;
+        let outcome = offered(broker, &mut peers, time, sustainable * times, None).await?;
         println!(
-            "  {times} x: {offered:.0}/s offered, {:.0}/s read by the broker, {stored:.0}/s stored, {:.0}/s refused with 2, \
-             {other} others; stored in {}",
-            written as f64 / time.as_secs_f64(),
-            refused as f64 / time.as_secs_f64(),
-            quantiles(outcome.stored)
+            "  {times} x: {:.0}/s offered, {:.0}/s read by the broker, {:.0}/s stored, {:.0}/s refused with 2, {} others\n\
+             \x20   stored in {}; written late by {}\n\
+             \x20   a peer that behaves: {}; right after: {}; all answered after {:.1?}",
+            sustainable * times,
+            rate(outcome.written, time),
+            rate(outcome.stored.len() as u64, time),
+            rate(outcome.refused, time),
+            outcome.other,
+            quantiles(outcome.stored),
+            quantiles(outcome.late),
+            quantiles(outcome.good),
+            quantiles(outcome.good_after),
+            outcome.settled,
         );
     }
     println!("  {} MiB private", broker.memory()?);
     Ok(())
 }
 
-fn rate(outcome: &Outcome, time: Duration) -> f64 {
-    outcome.stored.len() as f64 / time.as_secs_f64()
+fn rate(count: u64, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
 }
 
 fn quantiles(mut micros: Vec<u32>) -> String {
     micros.sort_unstable();
     let at = |share: f64| micros.get(((micros.len() as f64 * share) as usize).min(micros.len().saturating_sub(1)));
     let show = |share| at(share).map_or(0.0, |&micros| f64::from(micros) / 1000.0);
-    format!("{:.1} ms median, {:.1} ms p99, {:.1} ms p99.9", show(0.5), show(0.99), show(0.999))
+    format!("{:.1} ms median, {:.1} ms p99, {:.1} ms most", show(0.5), show(0.99), show(1.0))
 }
 
-/// How many were written, and what became of them.
+type Peer = (OwnedReadHalf, OwnedWriteHalf);
+
+/// Offers sends at that rate, for so long, and waits for all answers.
 async fn offered(
     broker: &BrokerProcess,
+    peers: &mut Vec<Peer>,
     time: Duration,
     rate: f64,
     in_flight: Option<u64>,
-) -> Result<(u64, Outcome), Failure> {
+) -> Result<Outcome, Failure> {
     let mut tasks = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let (read, write) = TcpStream::connect(broker.address).await?.into_split();
+    for (read, write) in peers.drain(..) {
         let shared = Arc::new(Shared::new());
         let writing = tokio::spawn(write_all(write, Arc::clone(&shared), time, rate / CONNECTIONS as f64, in_flight));
         tasks.push((writing, tokio::spawn(read_all(read, shared))));
     }
-    let (mut written, mut all) = (0, Outcome::default());
+    let mut all = Outcome { good: behaves(broker, time).await?, ..Outcome::default() };
+    let (mut writers, mut readers) = (Vec::new(), Vec::new());
     for (writing, reading) in tasks {
-        let _open_until_all_is_read = writing.await??;
-        let (count, one) = reading.await??;
-        written += count;
+        let (writer, late) = writing.await??;
+        all.late.extend(late);
+        writers.push(writer);
+        readers.push(reading);
+    }
+    let end = Instant::now();
+    all.good_after = behaves(broker, AFTER).await?;
+    for (reading, writer) in readers.into_iter().zip(writers) {
+        let (reader, last, one) = reading.await??;
+        peers.push((reader, writer));
+        all.settled = all.settled.max(last.saturating_duration_since(end));
+        all.written += one.written;
         all.stored.extend(one.stored);
         all.refused += one.refused;
         all.other += one.other;
     }
-    Ok((written, all))
+    Ok(all)
 }
+
+/// How long the peer that behaves is watched after the last was written.
+const AFTER: Duration = Duration::from_millis(500);
+
+/// One send after the other, with a pause of a millisecond; how long each took, in µs.
+async fn behaves(broker: &BrokerProcess, time: Duration) -> Result<Vec<u32>, Failure> {
+    let (begin, mut peer, mut took) = (Instant::now(), Wire::connect(broker.address).await?, Vec::new());
+    while begin.elapsed() < time {
+        let sent = Instant::now();
+        match peer.ask(&network::send(1, b"good", "")).await? {
+            0 => took.push(micros(sent.elapsed())),
+            code => return Err(format!("a send of the peer that behaves was answered with {code}").into()),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(took)
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// Between two looks at what is due.
+const PAUSE: Duration = Duration::from_millis(1);
 
 struct Shared {
     begin: Instant,
@@ -113,6 +175,10 @@ impl Shared {
         Self { begin: Instant::now(), written_at, written, answered, is_over }
     }
 
+    fn is_answered(&self) -> bool {
+        self.answered.load(Relaxed) >= self.written.load(Relaxed)
+    }
+
     fn micros(&self) -> u64 {
         u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -124,9 +190,9 @@ async fn write_all(
     time: Duration,
     rate: f64,
     in_flight: Option<u64>,
-) -> Result<OwnedWriteHalf, Failure> {
+) -> Result<(OwnedWriteHalf, Vec<u32>), Failure> {
     let template = template();
-    let mut chunk = Vec::new();
+    let (mut chunk, mut late) = (Vec::new(), Vec::new());
     while shared.begin.elapsed() < time {
         let written = shared.written.load(Relaxed);
         let due = match in_flight {
@@ -137,7 +203,11 @@ async fn write_all(
         if due == 0 {
             match in_flight {
                 Some(_) => tokio::task::yield_now().await,
-                None => tokio::time::sleep(Duration::from_millis(1)).await,
+                None => {
+                    let begin = Instant::now();
+                    tokio::time::sleep(PAUSE).await;
+                    late.push(micros(begin.elapsed().saturating_sub(PAUSE)));
+                }
             }
             continue;
         }
@@ -155,14 +225,10 @@ async fn write_all(
             }
         }
         shared.written.store(written + due, Relaxed);
-        let left = time.saturating_sub(shared.begin.elapsed()).max(Duration::from_millis(1));
-        match tokio::time::timeout(left, write.write_all(&chunk)).await {
-            Ok(done) => done?,
-            Err(_) => break, // the broker reads no more: what is left was not offered in time
-        }
+        write.write_all(&chunk).await?;
     }
     shared.is_over.store(true, Relaxed);
-    Ok(write)
+    Ok((write, late))
 }
 
 fn template() -> BytesMut {
@@ -178,16 +244,19 @@ fn template() -> BytesMut {
     frame
 }
 
-/// Until the writer has ended and no answer came for a second.
-async fn read_all(mut read: OwnedReadHalf, shared: Arc<Shared>) -> Result<(u64, Outcome), Failure> {
+/// Until the writer has ended and all is answered. When the last answer came is told too.
+async fn read_all(mut read: OwnedReadHalf, shared: Arc<Shared>) -> Result<(OwnedReadHalf, Instant, Outcome), Failure> {
     let (mut input, mut outcome) = (BytesMut::with_capacity(1 << 18), Outcome::default());
+    let mut last = shared.begin;
     loop {
-        match tokio::time::timeout(Duration::from_secs(1), read.read_buf(&mut input)).await {
+        match tokio::time::timeout(Duration::from_millis(20), read.read_buf(&mut input)).await {
             Ok(Ok(0)) => return Err("the broker closed a connection".into()),
             Ok(read) => drop(read?),
-            Err(_) if shared.is_over.load(Relaxed) => break,
+            Err(_) if shared.is_over.load(Relaxed) && shared.is_answered() => break,
+            Err(_) if last.elapsed() > PATIENCE => return Err("an answer does not come".into()),
             Err(_) => continue,
         }
+        last = Instant::now();
         let now = shared.micros();
         while let Some(len) = input.first_chunk().map(|len| u32::from_be_bytes(*len) as usize + 4) {
             let Some(frame) = input.get(..len) else { break };
@@ -203,5 +272,6 @@ async fn read_all(mut read: OwnedReadHalf, shared: Arc<Shared>) -> Result<(u64, 
             shared.answered.fetch_add(1, Relaxed);
         }
     }
-    Ok((shared.answered.load(Relaxed), outcome))
+    outcome.written = shared.answered.load(Relaxed);
+    Ok((read, last, outcome))
 }

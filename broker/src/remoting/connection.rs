@@ -6,7 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::net::{SendAncillaryBuffer, SendFlags};
@@ -37,9 +37,6 @@ const FLUSH_AT: usize = 256 * 1024;
 
 /// A peer that has sent so much lets the others have their turn.
 const TURN: usize = 128 * 1024;
-
-/// A read of so much is followed by a look at how much more there is.
-const MANY: usize = 32 * 1024;
 
 enum Event {
     Read,
@@ -163,14 +160,7 @@ impl<D: Dispatch + ?Sized> Task<D> {
 
     fn has_read(&mut self, read: usize) {
         self.turn += read;
-        let waiting = match read >= MANY {
-            true => rustix::io::ioctl_fionread(&self.stream).unwrap_or(0),
-            false => 0,
-        };
-        match usize::try_from(waiting).unwrap_or(usize::MAX) {
-            0 => self.backlog.caught_up(),
-            waiting => self.backlog.is_ahead(Instant::now(), read, waiting, self.shared.limits.send_wait),
-        }
+        self.backlog.has_read(&self.stream, read, self.shared.limits.send_wait);
     }
 
     fn settle(&mut self, ready: Ready) {

@@ -7,6 +7,8 @@
 //! The same server carries the broker and the name-server role; they differ in their [`Dispatch`].
 
 mod backlog;
+#[cfg(test)]
+mod backlog_tests;
 mod buffer;
 mod connection;
 mod dispatch;
