@@ -227,6 +227,27 @@ fn entries_that_a_crash_of_the_machine_may_have_torn_are_all_written_anew() {
 }
 
 #[test]
+fn a_queue_whose_first_file_a_crash_of_the_machine_took_begins_where_its_records_begin() {
+    let bench = Bench::new();
+    let store = bench.open();
+    fill(&store, 200);
+    drop(store);
+    let queue = bench.root().join("consumequeue/T");
+    std::fs::remove_file(queue.join("0/00000000000000000000")).expect("a file");
+    for gone in ["00000000000000000000", "00000000000000000400"] {
+        std::fs::remove_file(queue.join("1").join(gone)).expect("a file");
+    }
+    std::fs::write(bench.root().join("tenonmq/boot_id"), "another start of the machine").expect("a write");
+    let store = bench.open();
+    assert_filled(&store, 200);
+    let (queue, before) = (store.queue("T", 0), [store.queue("T", 0).min_offset(), store.queue("T", 1).min_offset()]);
+    assert_eq!(before, [0, 0]);
+    assert_eq!(send(&store, "T", 0, &[201; 300]).expect("an append").queue_offset, 67);
+    drop((queue, store));
+    assert_filled(&bench.open(), 201);
+}
+
+#[test]
 fn committed_messages_met_while_walking_are_reported() {
     let bench = Bench::new();
     let store = bench.open();

@@ -229,6 +229,9 @@ impl Queue {
     /// entries is a hole that a crash left: up to one file's worth is filled with blanks, so that offsets stay true;
     /// more cannot be believed, and the entry goes to the end. So does that of a damaged record whose offset no queue can have.
     pub fn dispatch(&self, record: &Dispatch) -> Result<Dispatched, FileError> {
+        if self.is_bare() && record.queue_offset < self.max_offset.load(Ordering::Relaxed) {
+            self.begin_anew();
+        }
         let next = self.max_offset.load(Ordering::Relaxed);
         let started = self.end_entry.load(Ordering::Relaxed) > 0;
         if started && (record.entry.end() <= self.max_physical_offset() || record.queue_offset < next) {
@@ -260,6 +263,22 @@ impl Queue {
         }
         self.publish(record);
         Ok(Dispatched::Stored)
+    }
+
+    /// Whether there are files, and nothing in them: a later offset than 0 is known by their names alone.
+    fn is_bare(&self) -> bool {
+        let end = self.end_entry.load(Ordering::Relaxed);
+        end > 0 && self.first_entry.load(Ordering::Relaxed) >= end && self.max_physical.load(Ordering::Relaxed) == 0
+    }
+
+    /// Makes it a queue that never had an entry: a crash of the machine took the files before those that are there, and their
+    /// records are in the log.
+    fn begin_anew(&self) {
+        for number in [&self.end_entry, &self.first_entry, &self.first_physical, &self.flushed_entry] {
+            number.store(0, Ordering::Relaxed);
+        }
+        self.min_offset.store(0, Ordering::Release);
+        self.max_offset.store(0, Ordering::Release);
     }
 
     /// Moves the end to the entry of `offset`, filling what is skipped with blanks.
