@@ -154,6 +154,20 @@ pub fn read_if_there(fs: &dyn FileSystem, path: &Path) -> io::Result<Option<Vec<
     }
 }
 
+/// Replaces the content of a file, or makes it, durably: at any moment it is the old content or the new one, whole. Uses a
+/// file beside it whose name ends in `tmp`.
+///
+/// # Errors
+/// The disk refused; the content is the old one, or the new one whose name is not on the disk yet.
+pub fn replace(fs: &dyn FileSystem, path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("tmp");
+    fs.write(&beside, content)?;
+    let file = fs.open(&beside, OpenMode::ReadWrite)?;
+    fs.sync_data(&file, &beside)?;
+    fs.rename(&beside, path)?;
+    path.parent().map_or(Ok(()), |folder| fs.sync_dir(folder))
+}
+
 /// Removes a file; one that is not there is fine.
 ///
 /// # Errors

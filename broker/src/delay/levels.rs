@@ -72,12 +72,12 @@ impl Delays {
         let delays = store.config().delay_levels_ms.iter();
         let levels = delays.zip(0..).map(|(delay_ms, queue_id)| {
             let queue = store.queue(SCHEDULE_TOPIC, queue_id);
-            let next = start(&queue, &saved, queue_id + 1);
+            let next = start(&queue, &saved.offsets, queue_id + 1);
             Level { queue, delay_ms: *delay_ms, next: AtomicI64::new(next), is_idle: AtomicBool::new(false) }
         });
         let delays = Self { levels: levels.collect(), wake: Notify::new(), file };
         if !store.recovery().clean {
-            super::resume::skip_delivered(store, &delays.levels);
+            super::resume::skip_delivered(store, &delays.levels, saved.log_end);
         }
         Ok(delays)
     }

@@ -5,10 +5,11 @@
 //! what came first is due first. When it is due, a copy goes to the real topic.
 //!
 //! [`wish`] tells what a message asks for, [`levels`] puts it where it waits, [`scheduler`] delivers it, [`save`] keeps
-//! how far that is, `resume` finds out what a crash kept from being saved. Rules: `transactions-retry-delay.md` section 3,
+//! how far that is, `ends` where the log ended then, `resume` finds out what a crash kept from being saved. Rules: `transactions-retry-delay.md` section 3,
 //! contents of the records: `store.md` section 11.
 
 mod delivery;
+mod ends;
 pub mod levels;
 mod resume;
 pub mod save;

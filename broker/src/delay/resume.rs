@@ -2,9 +2,12 @@
 //!
 //! A delivered copy has the property text, the times and the body of the message that waited. So what was due when the
 //! process died is looked for in the real queues, from the time on at which the first of it was due. Within a level
-//! deliveries follow the order of the queue: the first one that is not found ends the search. A message that was sent back
-//! twice is there twice, alike in everything, so what was delivered before takes its copies first: backward from where
-//! the level stands, until one is not found.
+//! deliveries follow the order of the queue: the first one that is not found ends the search.
+//!
+//! A message that was sent back twice is there twice, alike in everything. So only copies count that lie behind the end that
+//! the log had when it was saved how far the levels are ([`super::ends`]). Where that is not known, what was delivered before takes
+//! its copies first: backward from where the level stands, until one is not found. That may take a copy of a message that comes
+//! later, which is delivered again then.
 
 use std::{
     collections::hash_map::{DefaultHasher, Entry as Slot},
@@ -28,14 +31,17 @@ type Copies = FxHashMap<u64, u32>;
 struct Search<'a> {
     store: &'a Store,
     since_ms: i64,
+    /// Copies before this place in the log count for nothing.
+    since: u64,
     left: usize,
     queues: FxHashMap<*const Queue, Copies>,
     /// Keeps the addresses that are keys of `queues` alive.
     held: Vec<Arc<Queue>>,
 }
 
-/// Takes every level past the messages whose copies are in their real queues.
-pub(super) fn skip_delivered(store: &Store, levels: &[Level]) {
+/// Takes every level past the messages whose copies are in their real queues; behind `log_end`, if it is known where the log
+/// ended when the levels stood where they stand.
+pub(super) fn skip_delivered(store: &Store, levels: &[Level], log_end: Option<u64>) {
     let now_ms = store.environment().clock.now_ms();
     let due = |level: &Level, entry: &Entry| store.tags_code(&level.queue, entry).unwrap_or(now_ms);
     let first_due =
@@ -43,12 +49,13 @@ pub(super) fn skip_delivered(store: &Store, levels: &[Level]) {
     let Some(since_ms) = levels.iter().filter_map(first_due).min().filter(|since_ms| *since_ms <= now_ms) else {
         return;
     };
-    let mut search = Search { store, since_ms, left: LOOK_AHEAD, queues: FxHashMap::default(), held: Vec::new() };
+    let (since, left) = (log_end.unwrap_or(0), LOOK_AHEAD);
+    let mut search = Search { store, since_ms, since, left, queues: FxHashMap::default(), held: Vec::new() };
     for (level, n) in levels.iter().zip(1..) {
         let start = level.next.load(Ordering::Relaxed);
         let mut is_found = |entry: Entry| store.peek(&entry, |record| search.takes(record)).unwrap_or(false);
         let mut before = start;
-        while level.queue.entry(before - 1).is_some_and(&mut is_found) {
+        while log_end.is_none() && level.queue.entry(before - 1).is_some_and(&mut is_found) {
             before -= 1;
         }
         let mut next = start;
@@ -70,7 +77,7 @@ impl Search<'_> {
         let copies = match self.queues.entry(Arc::as_ptr(&queue)) {
             Slot::Occupied(found) => found.into_mut(),
             Slot::Vacant(slot) => {
-                let copies = copies(self.store, &queue, self.since_ms, &mut self.left);
+                let copies = copies(self.store, &queue, (self.since_ms, self.since), &mut self.left);
                 self.held.push(queue);
                 slot.insert(copies)
             }
@@ -85,11 +92,14 @@ impl Search<'_> {
     }
 }
 
-fn copies(store: &Store, queue: &Queue, since_ms: i64, left: &mut usize) -> Copies {
+fn copies(store: &Store, queue: &Queue, (since_ms, since): (i64, u64), left: &mut usize) -> Copies {
     let mut copies = Copies::default();
     let from = store.offset_by_time(queue, since_ms, Boundary::Lower).max(queue.min_offset());
     for at in queue.entries(from).take(*left) {
         *left -= 1;
+        if at.entry.physical_offset < since {
+            continue;
+        }
         if let Some(copy) = store.peek(&at.entry, identity) {
             *copies.entry(copy).or_default() += 1;
         }

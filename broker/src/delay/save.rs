@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tenonmq_protocol::body::{DataVersion, DelayOffsets};
 use tenonmq_storage::{ConfigFile, FileError, Store};
 
-use super::levels::Delays;
+use super::{ends::Ends, levels::Delays};
 use crate::core::{self, LoadError};
 
 /// Name of the file below `config/`.
@@ -33,14 +33,27 @@ struct Written {
     steps: u64,
     /// What the file holds.
     table: Option<BTreeMap<i32, i64>>,
+    ends: Ends,
+}
+
+/// How far the levels were when that was saved last.
+pub(super) struct Saved {
+    /// Next offset by level.
+    pub(super) offsets: BTreeMap<i32, i64>,
+    /// Where the log ended then: what was delivered since lies behind it. `None` when that is not known.
+    pub(super) log_end: Option<u64>,
 }
 
 impl OffsetFile {
-    /// The file, and the offsets by level that it holds.
-    pub(super) fn load(store: &Store, step: u64) -> Result<(Self, BTreeMap<i32, i64>), LoadError> {
+    /// The file, and what it says.
+    pub(super) fn load(store: &Store, step: u64) -> Result<(Self, Saved), LoadError> {
         let file = store.config_file(FILE_NAME);
         let stored: Option<DelayOffsets> = core::load_json(&file)?;
         let table = stored.as_ref().map(|stored| stored.offset_table.clone());
+        let ends = Ends::load(store).map_err(LoadError::Disk)?;
+        // an end that a log cut short does not reach was that of another log
+        let log_end =
+            ends.of(table.as_ref().unwrap_or(&BTreeMap::new())).filter(|end| *end <= store.watermarks().appended);
         let DelayOffsets { data_version, offset_table } = stored.unwrap_or_default();
         let levels = i32::try_from(store.config().delay_levels_ms.len()).unwrap_or(i32::MAX);
         let other = offset_table.iter().filter(|(level, _)| !(1..=levels).contains(*level));
@@ -49,9 +62,9 @@ impl OffsetFile {
             other: other.map(|(level, offset)| (*level, *offset)).collect(),
             delivered: AtomicU64::new(0),
             step: step.max(1),
-            written: Mutex::new(Written { version: data_version, steps: 0, table }),
+            written: Mutex::new(Written { version: data_version, steps: 0, table, ends }),
         };
-        Ok((file, offset_table))
+        Ok((file, Saved { offsets: offset_table, log_end }))
     }
 
     /// Counts a delivery.
@@ -89,7 +102,10 @@ impl Delays {
         if written.table.as_ref() == Some(&table) {
             return Ok(());
         }
+        let log_end = store.watermarks().appended; // after the table: behind it lies nothing that the table counts
         store.flush()?;
+        let Written { table: kept, ends, .. } = &mut *written;
+        ends.note(kept.as_ref(), &table, log_end)?;
         let data_version = self.file.version(&mut written, now_ms);
         let body = DelayOffsets { data_version, offset_table: table };
         core::save_json(&self.file.file, &body)?;

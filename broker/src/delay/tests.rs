@@ -259,6 +259,55 @@ async fn of_messages_that_are_alike_one_that_was_delivered_before_the_crash_stan
 }
 
 #[tokio::test]
+async fn a_copy_of_a_message_that_came_later_is_not_taken_for_one_of_a_message_that_was_delivered_before_the_saving() {
+    let (broker, peer) = broker();
+    for _ in 0..2 {
+        delayed(&broker, &peer, 1).await;
+        broker.advance(SECOND);
+        step(&broker);
+        broker.core.delays.save(&broker.core.store, broker.core.clock.now_ms()).unwrap();
+    }
+    for _ in 0..2 {
+        delayed(&broker, &peer, 1).await;
+        broker.advance(SECOND);
+        step(&broker);
+    }
+    let broker = broker.crashed();
+    assert_eq!((step(&broker), delivered(&broker)), (Next::Idle, 4));
+}
+
+#[tokio::test]
+async fn where_the_log_ended_is_found_whichever_of_two_tables_a_crash_leaves_and_missed_by_nobody() {
+    for (file, expected) in [("delayOffset.json.bak", 4), ("delayOffset.json", 4)] {
+        let (broker, peer) = broker();
+        for saves in [true, true, false, false] {
+            delayed(&broker, &peer, 1).await;
+            broker.advance(SECOND);
+            step(&broker);
+            if saves {
+                broker.core.delays.save(&broker.core.store, broker.core.clock.now_ms()).unwrap();
+            }
+        }
+        let config = broker.folder().join("config");
+        let broker = broker.crashed_after(|| {
+            let content = fs::read(config.join(file)).unwrap();
+            fs::write(config.join("delayOffset.json"), content).unwrap();
+        });
+        assert_eq!((step(&broker), delivered(&broker)), (Next::Idle, expected), "{file}");
+    }
+    let (broker, peer) = broker();
+    delayed(&broker, &peer, 1).await;
+    broker.advance(SECOND);
+    step(&broker);
+    broker.core.delays.save(&broker.core.store, broker.core.clock.now_ms()).unwrap();
+    delayed(&broker, &peer, 1).await;
+    let own = broker.folder().join("tenonmq/delay-ends");
+    let broker = broker.crashed_after(|| fs::write(own, "[{").unwrap());
+    broker.advance(SECOND);
+    assert_eq!((step(&broker), delivered(&broker)), (Next::Idle, 2), "a damaged file says nothing");
+}
+
+#[tokio::test]
 async fn how_far_the_levels_are_is_saved_as_apache_does() {
     let (broker, peer) = broker();
     delayed(&broker, &peer, 1).await;
