@@ -60,6 +60,7 @@ pub(crate) fn open(config: StoreConfig, env: Environment) -> Result<Parts, OpenE
         (false, true) => LastRun::Killed,
         (false, false) => LastRun::Crashed,
     };
+    report.machine_died = last_run == LastRun::Crashed;
     let queues = Arc::new(QueueTable::load(&config, &fs, last_run)?);
     if loaded.is_empty() {
         // Without a log the queues point to nothing.

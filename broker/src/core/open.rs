@@ -116,6 +116,7 @@ impl Core {
         let offsets = Offsets::open(offsets, &settings.offsets, &store.environment().fs, journal)?;
         let folder = store.root().join("tenonmq");
         let offset_history = History::open(Arc::clone(store.fs()), &folder, settings.offsets.history_bytes)?;
+        offset::ends::bring_back(&store, &offsets, &offset_history, now_ms)?;
         let request_modes = RequestModes::load(store.config_file(request_mode::FILE_NAME))?;
         let saved = transaction::saved_offsets(&offsets);
         let address = identity.get().address;

@@ -1,8 +1,9 @@
 //! How far each consumer group has come in each queue.
 //!
-//! [`table`] holds the offsets, [`save`] keeps them in Apache's file, [`journal`] what was committed since, [`history`] why any went backward, [`query`] answers what clients ask about offsets and
+//! [`table`] holds the offsets, [`save`] keeps them in Apache's file, [`journal`] what was committed since, [`history`] why any went backward, [`ends`] keeps them inside their queues, [`query`] answers what clients ask about offsets and
 //! the ends of queues. Rules: `transactions-retry-delay.md` section 6.
 
+pub mod ends;
 pub mod history;
 pub mod journal;
 #[cfg(test)]

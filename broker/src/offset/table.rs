@@ -225,6 +225,20 @@ impl Offsets {
         all
     }
 
+    /// Stored offsets beyond what `end` says of their queues, in no order.
+    pub(super) fn beyond(&self, end: &impl Fn(&str, i32) -> i64) -> Vec<StoredOffset> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            visit(&shard.read(), |group, topic, cell| {
+                if let Some(offset) = cell.committed().filter(|offset| *offset > end(topic, cell.queue_id)) {
+                    let (group, topic) = (group.to_owned(), topic.to_owned());
+                    found.push(StoredOffset { group, topic, queue_id: cell.queue_id, offset });
+                }
+            });
+        }
+        found
+    }
+
     /// Gives `to` the offsets that `from` has in a topic. Negative ones stand for none, and are left out.
     pub fn copy(&self, from: &str, to: &str, topic: &str) {
         for (queue_id, offset) in self.of_topic(from, topic).into_iter().filter(|(_, offset)| *offset >= 0) {

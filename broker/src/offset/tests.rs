@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tenonmq_protocol::{
     Command,
+    body::offset_desk::ListMoves,
     code::{RequestCode, ResponseCode},
     header::offset::{
         Boundary, GetEarliestStoreTime, GetMaxOffset, GetMinOffset, OffsetAnswer, QueryOffset, SearchOffset,
@@ -209,4 +210,40 @@ async fn thread_3210_a_killed_broker_knows_every_offset_that_it_acknowledged() {
     broker.core.offsets.set("billing", "orders", 0, 101);
     let broker = broker.crashed();
     assert_eq!(broker.core.offsets.get("billing", "orders", 0), Some(101));
+}
+
+/// Another start of the machine.
+fn without_power(broker: TestBroker) -> TestBroker {
+    let boot_id = broker.folder().join("tenonmq/boot_id");
+    broker.crashed_after(|| std::fs::write(boot_id, "another").unwrap())
+}
+
+#[tokio::test]
+async fn an_offset_beyond_what_a_power_cut_left_of_the_log_is_brought_back_and_stays_so() {
+    let (broker, peer) = (TestBroker::new(), Peer::new(1));
+    broker.topic("orders", 2);
+    broker.core.groups.find_or_create("billing").unwrap();
+    broker.core.groups.save().unwrap();
+    for body in [b"1", b"2"] {
+        broker.store("orders", 0, body);
+    }
+    for (queue_id, commit_offset) in [(0, 5), (1, 7)] {
+        let header = UpdateOffset { queue_id, ..update("billing", "orders", commit_offset) };
+        assert_eq!(broker.ask(&peer, &header).await.code, 0);
+    }
+    let broker = without_power(broker);
+    assert_eq!(broker.core.offsets.get("billing", "orders", 0), Some(2));
+    assert_eq!(broker.core.offsets.get("billing", "orders", 1), Some(0));
+    let saved = std::fs::read_to_string(broker.folder().join("config/consumerOffset.json")).unwrap();
+    assert!(saved.split_whitespace().collect::<String>().contains("{0:2,1:0}"), "{saved}");
+    let moves = broker.core.offset_history.list(&ListMoves::default()).moves;
+    assert_eq!(
+        moves.iter().filter(|entry| entry.action == "bring-back").map(|entry| entry.queues.len()).sum::<usize>(),
+        2
+    );
+    for _ in 0..9 {
+        broker.store("orders", 0, b"stored later at the offsets that were passed");
+    }
+    let broker = without_power(broker);
+    assert_eq!(broker.core.offsets.get("billing", "orders", 0), Some(2));
 }

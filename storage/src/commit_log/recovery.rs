@@ -78,6 +78,8 @@ pub struct CommitSeen {
 pub struct RecoveryReport {
     /// Whether the last run ended with a clean stop.
     pub clean: bool,
+    /// Whether the machine may have died in the last run, and taken what was not synced.
+    pub machine_died: bool,
     /// Log offset at which the walk started.
     pub started_at: u64,
     /// Bytes of log walked over.

@@ -1,6 +1,6 @@
 //! What is killed: a broker's process, or the machine under a broker.
 
-use std::{path::Path, sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::atomic::Ordering, time::Duration};
 
 use rand::{Rng, rngs::StdRng};
 use tenonmq_protocol::body::ConsumerOffsets;
@@ -21,6 +21,33 @@ pub(super) enum Victim {
 pub(super) struct Saved(ConsumerOffsets);
 
 impl Saved {
+    fn read(machine: &Machine) -> Result<Self, Failure> {
+        match std::fs::read(machine.root().join("config").join("consumerOffset.json")) {
+            Ok(bytes) => Ok(Self(tenonmq_protocol::body::json::from_slice(&bytes)?)),
+            Err(_) => Ok(Self::default()), // nothing was saved, or its backup counts
+        }
+    }
+
+    /// What is less in `started`: the start brought offsets back to the ends of their queues. None may fall behind what was
+    /// answered before it.
+    fn brought_back(&mut self, started: &Self, scene: &Scene, last: &BTreeMap<(&'static str, i32), (i64, String)>) {
+        for (key, queues) in &mut self.0.offset_table {
+            let Some((topic, group)) = key.split_once('@') else { continue };
+            for (queue, offset) in queues {
+                let now = started.of(group, topic, *queue);
+                let answered = last.iter().find(|((name, id), _)| (*name, *id) == (topic, *queue));
+                let end = answered.map_or(0, |(_, (offset, _))| offset + 1);
+                if now < *offset && now < end {
+                    let what = format!(
+                        "offset of {group} in {topic} {queue}: saved was {offset}, it was brought back to {now}"
+                    );
+                    scene.ledger.violation(what);
+                }
+                *offset = now.min(*offset);
+            }
+        }
+    }
+
     pub(super) fn of(&self, group: &str, topic: &str, queue: i32) -> i64 {
         let queues = self.0.offset_table.get(&format!("{topic}@{group}"));
         queues.and_then(|queues| queues.get(&queue)).copied().unwrap_or(0)
@@ -75,12 +102,11 @@ impl Victim {
             Self::Machine { machine, saved } => {
                 scene.cuts.fetch_add(1, Ordering::SeqCst);
                 machine.cut().await?;
-                let file = machine.root().join("config").join("consumerOffset.json");
-                *saved = Some(match std::fs::read(file) {
-                    Ok(bytes) => Saved(tenonmq_protocol::body::json::from_slice(&bytes)?),
-                    Err(_) => Saved::default(), // nothing was saved, or its backup counts
-                });
+                let last = scene.ledger.last_stored();
+                let mut left = Saved::read(machine)?;
                 machine.boot().await?;
+                left.brought_back(&Saved::read(machine)?, scene, &last);
+                *saved = Some(left);
                 scene.cuts.fetch_add(1, Ordering::SeqCst);
                 Ok(1)
             }

@@ -37,7 +37,7 @@ const USUAL_PAGE: u32 = 100;
 /// What was done to a group's offsets in a topic.
 #[derive(Debug, Clone, Copy)]
 pub struct Moved<'a> {
-    /// `reset`, `clone`, `delete-group`, `delete-topic` or `undo`.
+    /// `reset`, `clone`, `delete-group`, `delete-topic`, `bring-back` or `undo`.
     pub action: &'a str,
     /// Who asked for it.
     pub by: &'a str,
