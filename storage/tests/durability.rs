@@ -274,9 +274,11 @@ fn messages_whose_queue_file_cannot_be_opened_for_a_while_are_not_passed_over() 
         let fetched = store.fetch(&queue, from, limits, |_| true);
         assert_eq!((fetched.status, fetched.next_begin), (FetchStatus::FoundNull, from));
         assert_eq!(queue.behind_gap(from), None);
+        let error = queue.judge_gap(from).expect_err("the disk does not give it").to_string();
+        assert!(error.contains("consumequeue"), "{error}");
     }
     bench.fs.heal(Op::Open);
-    assert_eq!(queue.behind_gap(0), None, "it can be read now");
+    assert_eq!((queue.behind_gap(0), queue.judge_gap(0).ok()), (None, Some(0)), "it can be read now");
     let fetched = store.fetch(&queue, 0, limits, |_| true);
     assert_eq!((fetched.status, fetched.count), (FetchStatus::Found, 32));
 }

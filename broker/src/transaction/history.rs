@@ -4,7 +4,7 @@
 //! broker's answers. Rules: `store.md` section 12.
 
 use rustc_hash::FxHashMap;
-use tenonmq_storage::Store;
+use tenonmq_storage::{FileError, Store};
 
 use super::{
     rebuild::each,
@@ -76,15 +76,18 @@ pub struct Transaction {
 }
 
 /// Every transaction in the log, in the order of their first records.
-pub fn transactions(store: &Store) -> Vec<Transaction> {
+///
+/// # Errors
+/// A file of a queue is there and cannot be read.
+pub fn transactions(store: &Store) -> Result<Vec<Transaction>, FileError> {
     let mut all: Vec<Transaction> = Vec::new();
     let mut by_key: FxHashMap<String, usize> = FxHashMap::default();
     if let Some(queue) = store.find_queue(HALF_TOPIC, QUEUE) {
-        each(store, &queue, queue.min_offset(), |half| add(&mut all, &mut by_key, half));
+        each(store, &queue, queue.min_offset(), |half| add(&mut all, &mut by_key, half))?;
     }
-    note_ops(store, &mut all);
-    note_visible(store, &mut all);
-    let parked = keys_in(store, PARKED_TOPIC);
+    note_ops(store, &mut all)?;
+    note_visible(store, &mut all)?;
+    let parked = keys_in(store, PARKED_TOPIC)?;
     for transaction in &mut all {
         transaction.fate = if transaction.visible.is_some() {
             Fate::Committed
@@ -96,7 +99,7 @@ pub fn transactions(store: &Store) -> Vec<Transaction> {
             Fate::Pending
         };
     }
-    all
+    Ok(all)
 }
 
 fn add(all: &mut Vec<Transaction>, by_key: &mut FxHashMap<String, usize>, half: &HalfRecord<'_>) {
@@ -132,14 +135,14 @@ fn add(all: &mut Vec<Transaction>, by_key: &mut FxHashMap<String, usize>, half: 
     });
 }
 
-fn note_ops(store: &Store, all: &mut [Transaction]) {
+fn note_ops(store: &Store, all: &mut [Transaction]) -> Result<(), FileError> {
     let mut ops: FxHashMap<i64, i64> = FxHashMap::default();
     if let Some(queue) = store.find_queue(OP_TOPIC, QUEUE) {
         each(store, &queue, queue.min_offset(), |op| {
             for offset in op_offsets(op.record.body()) {
                 ops.entry(offset).or_insert(op.record.queue_offset());
             }
-        });
+        })?;
     }
     for transaction in all {
         // what was carried forward has an op record that decides nothing
@@ -147,9 +150,10 @@ fn note_ops(store: &Store, all: &mut [Transaction]) {
         let members = transaction.half.iter().skip(last_carried);
         transaction.op_offset = members.filter_map(|member| ops.get(&member.queue_offset).copied()).next();
     }
+    Ok(())
 }
 
-fn note_visible(store: &Store, all: &mut [Transaction]) {
+fn note_visible(store: &Store, all: &mut [Transaction]) -> Result<(), FileError> {
     let mut by_log_offset: FxHashMap<i64, usize> = FxHashMap::default();
     let mut queues: Vec<(String, i32)> = Vec::new();
     for (index, transaction) in all.iter().enumerate() {
@@ -168,14 +172,15 @@ fn note_visible(store: &Store, all: &mut [Transaction]) {
             if let Some(transaction) = transaction.filter(|transaction| transaction.visible.is_none()) {
                 transaction.visible = Some((record.queue_offset(), record.physical_offset()));
             }
-        });
+        })?;
     }
+    Ok(())
 }
 
-fn keys_in(store: &Store, topic: &str) -> std::collections::HashSet<String> {
+fn keys_in(store: &Store, topic: &str) -> Result<std::collections::HashSet<String>, FileError> {
     let mut keys = std::collections::HashSet::new();
     if let Some(queue) = store.find_queue(topic, QUEUE) {
-        each(store, &queue, queue.min_offset(), |record| keys.extend(record.unique_key.map(str::to_owned)));
+        each(store, &queue, queue.min_offset(), |record| keys.extend(record.unique_key.map(str::to_owned)))?;
     }
-    keys
+    Ok(keys)
 }

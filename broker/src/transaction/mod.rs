@@ -124,7 +124,7 @@ pub trait Host: Send + Sync {
 /// Why transactions could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A file of our own folder cannot be read or written.
+    /// A file of our own folder cannot be read or written, or one of a system queue not be read.
     #[error(transparent)]
     File(#[from] FileError),
     /// Op records of commits found in the log could not be appended.
@@ -159,7 +159,8 @@ impl Transactions {
     /// `broker` the address of this broker.
     ///
     /// # Errors
-    /// When files of our own folder cannot be read or written, or the log takes no op records that are missing.
+    /// When files of our own folder cannot be read or written, or those of half and op queue not be read, or the log takes no
+    /// op records that are missing.
     pub fn open(
         store: Store,
         config: Arc<LiveConfig>,
@@ -214,7 +215,7 @@ impl Transactions {
         let now = self.now_ms();
         let timeout_ms = self.timeout_ms();
         let plan = rebuild::Plan { saved, snapshot, counts, timeout_ms, rules: self.rules(), now };
-        let rebuilt = rebuild::rebuild(&self.store, &self.half, &self.op, &plan, Limits::default());
+        let rebuilt = rebuild::rebuild(&self.store, &self.half, &self.op, &plan, Limits::default())?;
         if !self.is_slave() {
             for offsets in rebuilt.missing_ops.chunks(512) {
                 let body = records::OpBody::of(offsets);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
-use tenonmq_storage::{Queue, Store};
+use tenonmq_storage::{FileError, Queue, Store};
 
 use super::{
     SafeOffsets, Verdict,
@@ -92,11 +92,20 @@ struct Walk<'a> {
 }
 
 /// Reads op and half queue from the saved offsets, or from the snapshot on.
-pub(super) fn rebuild(store: &Store, half: &Queue, op: &Queue, plan: &Plan, limits: Limits) -> Rebuilt {
+///
+/// # Errors
+/// A file of a queue cannot be read: what is undecided in it would be forgotten.
+pub(super) fn rebuild(
+    store: &Store,
+    half: &Queue,
+    op: &Queue,
+    plan: &Plan,
+    limits: Limits,
+) -> Result<Rebuilt, FileError> {
     let start = SafeOffsets { half: start(half, plan.saved.0), op: start(op, plan.saved.1) };
-    let quick = walk(store, half, op, plan, start, Some(State::new(start, limits)));
-    let walk = if quick.has_copies { walk(store, half, op, plan, start, None) } else { quick };
-    walk.finish(store, half, start, limits)
+    let quick = walk(store, half, op, plan, start, Some(State::new(start, limits)))?;
+    let walk = if quick.has_copies { walk(store, half, op, plan, start, None)? } else { quick };
+    Ok(walk.finish(store, half, start, limits))
 }
 
 fn walk<'a>(
@@ -106,7 +115,7 @@ fn walk<'a>(
     plan: &'a Plan,
     start: SafeOffsets,
     state: Option<State>,
-) -> Walk<'a> {
+) -> Result<Walk<'a>, FileError> {
     let mut walk = Walk {
         state,
         has_copies: false,
@@ -114,19 +123,19 @@ fn walk<'a>(
         plan,
         decided: FxHashSet::default(),
         committed: committed(store),
-        parked: parked(store),
+        parked: parked(store)?,
         chains: FxHashMap::default(),
         found: BTreeMap::new(),
         remembered: Vec::new(),
         missing_ops: Vec::new(),
     };
     let from = plan.snapshot.as_ref().map_or(start, |snapshot| snapshot.next);
-    each(store, op, from.op, |record| walk.decided.extend(op_offsets(record.record.body())));
+    each(store, op, from.op, |record| walk.decided.extend(op_offsets(record.record.body())))?;
     // what lies below the saved half offset was passed by whoever saved it: decided, copied or given up
     let listed = plan.snapshot.iter().flat_map(|snapshot| &snapshot.pending);
     for known in listed.filter(|known| known.offset >= start.half) {
         if walk.has_copies {
-            return walk;
+            return Ok(walk);
         }
         let bytes = store.read(known.log_offset);
         match bytes.as_deref().and_then(HalfRecord::parse).filter(|found| known.is(found)) {
@@ -134,8 +143,8 @@ fn walk<'a>(
             None => tracing::error!(half_offset = known.offset, "undecided half message is gone from the log"),
         }
     }
-    each(store, half, from.half.max(start.half), |record| walk.meet(record, None));
-    walk
+    each(store, half, from.half.max(start.half), |record| walk.meet(record, None))?;
+    Ok(walk)
 }
 
 /// Where to start: the saved offset, kept inside the queue; what was never saved starts at the queue's first message.
@@ -145,7 +154,15 @@ fn start(queue: &Queue, saved: Option<i64>) -> i64 {
 }
 
 /// Calls `look` with every record of `queue` from `from` on.
-pub(super) fn each(store: &Store, queue: &Queue, from: i64, mut look: impl FnMut(&HalfRecord<'_>)) {
+///
+/// # Errors
+/// A file of the queue is there and cannot be read: nobody may go past it.
+pub(super) fn each(
+    store: &Store,
+    queue: &Queue,
+    from: i64,
+    mut look: impl FnMut(&HalfRecord<'_>),
+) -> Result<(), FileError> {
     let mut from = from;
     while from < queue.max_offset() {
         let mut reached = from;
@@ -153,8 +170,9 @@ pub(super) fn each(store: &Store, queue: &Queue, from: i64, mut look: impl FnMut
             reached = at.end_offset();
             store.peek(&at.entry, |record| look(&HalfRecord::of(*record)));
         }
-        from = if reached > from { reached } else { queue.next_file_offset(from) };
+        from = if reached > from { reached } else { queue.judge_gap(from)? };
     }
+    Ok(())
 }
 
 /// Log offsets of half messages whose visible copies recovery met. Retried and delayed copies of a committed message name
@@ -171,7 +189,7 @@ fn committed(store: &Store) -> FxHashSet<i64> {
 }
 
 /// A parked message and its op record lie next to each other; one that has none stands for a half message before it.
-fn parked(store: &Store) -> FxHashMap<u64, Vec<i64>> {
+fn parked(store: &Store) -> Result<FxHashMap<u64, Vec<i64>>, FileError> {
     let mut parked = FxHashMap::<u64, Vec<i64>>::default();
     let has_op = |record: &HalfRecord<'_>| {
         let behind = record.record.physical_offset().unsigned_abs() + record.record.len() as u64;
@@ -185,9 +203,9 @@ fn parked(store: &Store) -> FxHashMap<u64, Vec<i64>> {
             if let Some(key) = record.unique_key.filter(|_| !has_op(record)) {
                 parked.entry(hash(key)).or_default().push(record.record.physical_offset());
             }
-        });
+        })?;
     }
-    parked
+    Ok(parked)
 }
 
 fn hash(key: &str) -> u64 {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use super::Queue;
 use super::entry::{BatchEntry, Entry};
 use super::file::{OpenFile, QueueKind};
+use crate::error::FileError;
 
 /// An entry and the messages it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,16 +73,24 @@ impl Queue {
     /// Where to go on when there is no entry at `offset` of a queue of kind [`QueueKind::Simple`]: behind the file that is missing.
     /// `None` when the file is there and could not be read: what is in it is not gone, and nobody may go past it.
     pub fn behind_gap(&self, offset: i64) -> Option<i64> {
-        let position = offset.max(0).unsigned_abs() * self.kind().entry_len();
-        match self.files.open(position) {
-            Ok(None) => Some(self.next_file_offset(offset)),
-            Ok(Some(_)) if self.entry(offset).is_some() => None, // it could not be read a moment ago
-            Ok(Some(_)) => Some(self.next_file_offset(offset)),
+        match self.judge_gap(offset) {
+            Ok(next) => (next > offset).then_some(next),
             Err(error) => {
                 tracing::error!(%error, cause = %error.source, offset, "a consume queue cannot be read");
                 None
             }
         }
+    }
+
+    /// As [`behind_gap`](Self::behind_gap), with what keeps the file from being read. `offset` itself when the entry can be
+    /// read now, though it could not a moment ago.
+    ///
+    /// # Errors
+    /// The file is there and the disk does not give it.
+    pub fn judge_gap(&self, offset: i64) -> Result<i64, FileError> {
+        let position = offset.max(0).unsigned_abs() * self.kind().entry_len();
+        let is_there = self.files.open(position)?.is_some() && self.entry(offset).is_some();
+        Ok(if is_there { offset } else { self.next_file_offset(offset) })
     }
 
     /// The offset that belongs to a store time, in milliseconds since the Unix epoch, by binary search.

@@ -77,7 +77,7 @@ fn as_expected(transaction: &Transaction) -> Value {
 fn the_history_of_apaches_transactions_is_told_exactly() {
     for variant in ["clean", "killed"] {
         let bench = golden(variant);
-        let told: Vec<_> = history::transactions(bench.store()).iter().map(as_expected).collect();
+        let told: Vec<_> = history::transactions(bench.store()).unwrap().iter().map(as_expected).collect();
         assert_eq!(told, expected(variant), "{variant}");
     }
 }

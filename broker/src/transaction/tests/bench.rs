@@ -159,6 +159,11 @@ impl Bench {
     }
 
     pub(super) fn start(&mut self) {
+        self.try_start().expect("the transactions open");
+    }
+
+    /// A start, or why it failed.
+    pub(super) fn try_start(&mut self) -> Result<(), String> {
         let mut config = StoreConfig::new(self.root());
         config.retention.refuse_percent = self.refuse_percent;
         config.segment_size = 131_072;
@@ -169,11 +174,13 @@ impl Bench {
         config.index_entries = 150;
         config.batch_topics.insert("T_bcq".to_owned());
         let env = Environment { fs: self.fs.clone(), clock: self.clock.clone() };
-        let store = Store::open(config, env).expect("the store opens");
-        *self.around.store.lock() = Some(store.clone());
+        let store = Store::open(config, env).map_err(|error| error.to_string())?;
         let saved = (self.saved.map(|saved| saved.half), self.saved.map(|saved| saved.op));
         let transactions = Transactions::open(store.clone(), self.config.clone(), saved, self.around.address());
-        self.open = Some((store, transactions.expect("the transactions open")));
+        let transactions = transactions.map_err(|error| error.to_string())?;
+        *self.around.store.lock() = Some(store.clone());
+        self.open = Some((store, transactions));
+        Ok(())
     }
 
     /// A stop in order: offsets are saved.

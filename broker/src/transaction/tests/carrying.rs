@@ -120,7 +120,7 @@ fn both_records_of_a_carried_message_are_one_transaction_while_both_are_there() 
     bench.look_after();
     assert_eq!(bench.halves(), 2);
     let told = |bench: &Bench| {
-        let told = history::transactions(bench.store());
+        let told = history::transactions(bench.store()).unwrap();
         assert_eq!(told.len(), 1);
         let kinds: Vec<_> = told[0].half.iter().map(|member| member.kind).collect();
         assert_eq!(kinds, [CopyKind::Original, CopyKind::Carried]);

@@ -1,3 +1,7 @@
+use std::{io::ErrorKind, sync::Arc};
+
+use tenonmq_storage::fs::{Fault, FaultyFs, Op, Strike, Trouble};
+
 use super::{
     super::{EndRefused, Ended, SafeOffsets, Verdict::*, records::HalfRecord},
     bench::*,
@@ -162,6 +166,47 @@ fn what_is_decided_behind_a_message_that_nobody_reported_stays_decided() {
     bench.end(half, Committed).unwrap();
     bench.restart();
     assert_eq!(bench.pending(), [0]);
+}
+
+#[test]
+fn whichever_call_of_a_start_fails_no_half_message_is_forgotten() {
+    let mut bench = Bench::new();
+    let fs = Arc::new(FaultyFs::lazy());
+    bench.fs = fs.clone();
+    bench.start();
+    for n in 0..220 {
+        let half = bench.half(&n.to_string()); // 50 entries in a file, of which a start looks at the last three
+        if n % 50 > 3 {
+            bench.end(half, Committed).unwrap();
+        }
+    }
+    let undecided = bench.pending();
+    bench.kill();
+    // one call of any kind fails; or three opens in a row, as many as are tried
+    for opens in [false, true] {
+        let mut calls = u64::MAX;
+        for at in 0.. {
+            if at >= calls {
+                break;
+            }
+            let _ = std::fs::remove_file(bench.root().join("tenonmq/transaction-pending")); // else it reads the end of the queue
+            let before = fs.total_calls();
+            if opens {
+                fs.fail_with(Op::Open, Fault { after: at, times: 3, kind: ErrorKind::Other });
+            } else {
+                fs.strike(Some(Strike { at: before + at, trouble: Trouble::OneError }));
+            }
+            let started = bench.try_start();
+            fs.strike(None);
+            fs.heal(Op::Open);
+            calls = fs.total_calls() - before;
+            match started {
+                Ok(()) => assert_eq!(bench.pending(), undecided, "call {at}"),
+                Err(_) => calls = u64::MAX, // it failed early
+            }
+            bench.kill();
+        }
+    }
 }
 
 #[test]
