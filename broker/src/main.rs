@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser as _;
-use tenonmq_broker::config::{ConfigError, FileText, Input, LiveConfig, Loaded, Machine, load, updates};
+use tenonmq_broker::config::{ConfigError, Input, LiveConfig, Loaded, Machine, load, updates};
 use tenonmq_broker::core::clock::Clock;
 use tenonmq_broker::lifecycle::Running;
+use tenonmq_storage::fs::RealFs;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -66,12 +67,8 @@ fn run(args: args::Args, started: Instant) -> Result<(), Box<dyn Error>> {
 /// Where changes were kept depends on the data directory, so the configuration is read twice if there are some.
 fn load_with_changes(mut input: Input, machine: &Machine) -> Result<Loaded, ConfigError> {
     let loaded = load(&input, machine)?;
-    let path = updates::path(&loaded.config.data_directory);
-    if !path.exists() {
-        return Ok(loaded);
-    }
-    input.changes = Some(FileText::read(&path)?);
-    load(&input, machine)
+    input.changes = updates::kept(&RealFs, &loaded.config.data_directory)?;
+    if input.changes.is_none() { Ok(loaded) } else { load(&input, machine) }
 }
 
 async fn serve(config: Arc<LiveConfig>, started: Instant) -> Result<(), Box<dyn Error>> {

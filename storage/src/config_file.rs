@@ -38,7 +38,12 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// The file `<root>/config/<name>`. Nothing is read or written yet.
     pub fn new(fs: Arc<dyn FileSystem>, root: &Path, name: &str) -> Self {
-        Self { fs, path: root.join("config").join(name) }
+        Self::at(fs, root.join("config").join(name))
+    }
+
+    /// A file at any place that is kept in the same way.
+    pub fn at(fs: Arc<dyn FileSystem>, path: PathBuf) -> Self {
+        Self { fs, path }
     }
 
     /// Where the file lies.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
+use tenonmq_storage::fs::{FileSystem, RealFs};
 use tokio::sync::watch;
 
 use super::keys::{self, Area};
-use super::load::{Input, load};
+use super::load::{FileText, Input, load};
 use super::machine::Machine;
 use super::model::Config;
 use super::properties;
@@ -39,7 +40,19 @@ pub struct LiveConfig {
     /// Counts the requests that changed something.
     changes: watch::Sender<u64>,
     /// Where changes are kept for the next start.
-    kept_in: Option<PathBuf>,
+    kept_in: Option<Kept>,
+}
+
+/// A file on a disk.
+struct Kept {
+    disk: Arc<dyn FileSystem>,
+    path: PathBuf,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.path.fmt(f)
+    }
 }
 
 /// Keys of the process that another process must not be able to change (upstream's own list).
@@ -61,7 +74,13 @@ impl LiveConfig {
     /// Keeps changes in this file, from which [`super::load()`] is given them at the next start.
     #[must_use]
     pub fn keeping_changes_in(self, path: PathBuf) -> Self {
-        Self { kept_in: Some(path), ..self }
+        self.keeping_changes_on(Arc::new(RealFs), path)
+    }
+
+    /// The same, on another disk: for tests that break it.
+    #[must_use]
+    pub fn keeping_changes_on(self, disk: Arc<dyn FileSystem>, path: PathBuf) -> Self {
+        Self { kept_in: Some(Kept { disk, path }), ..self }
     }
 
     /// A configuration of these keys and values alone, for a broker inside another program or a test: nothing comes
@@ -70,11 +89,22 @@ impl LiveConfig {
     /// # Errors
     /// [`ConfigError`], as for flags: an unknown key is one.
     pub fn embedded<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Arc<Self>, ConfigError> {
+        Self::embedded_in(settings, None).map(Arc::new)
+    }
+
+    /// As [`embedded`](Self::embedded), with what requests changed before: it counts where no setting says otherwise.
+    ///
+    /// # Errors
+    /// As [`embedded`](Self::embedded).
+    pub fn embedded_in<'a>(
+        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+        changes: Option<FileText>,
+    ) -> Result<Self, ConfigError> {
         let flag = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned(), "setting".to_owned());
-        let input = Input { flags: settings.into_iter().map(flag).collect(), ..Input::default() };
+        let input = Input { flags: settings.into_iter().map(flag).collect(), changes, ..Input::default() };
         let machine = Machine::for_tests();
         let loaded = load(&input, &machine)?;
-        Ok(Arc::new(Self::new(loaded.config, loaded.values, machine)))
+        Ok(Self::new(loaded.config, loaded.values, machine))
     }
 
     /// The configuration at this moment, without touching memory that other threads write. Keep it no longer than it
@@ -169,8 +199,9 @@ impl LiveConfig {
             .filter(|change| change.from != change.to)
             .collect();
         if !changed.is_empty() {
-            if let Some(path) = &self.kept_in {
-                updates::write(path, &values).map_err(|source| ConfigError::NotKept { path: path.clone(), source })?;
+            if let Some(Kept { disk, path }) = &self.kept_in {
+                let written = updates::write(&**disk, path, &values);
+                written.map_err(|source| ConfigError::NotKept { path: path.clone(), source })?;
             }
             *held = values;
             self.current.store(Arc::new(config));

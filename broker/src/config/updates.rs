@@ -7,6 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tenonmq_storage::fs::{FileSystem, read_if_there, replace};
+
 use super::load::FileText;
 use super::values::{ConfigError, Source, Values};
 use super::{keys, properties};
@@ -15,6 +17,18 @@ use super::{keys, properties};
 #[must_use]
 pub fn path(data_directory: &Path) -> PathBuf {
     data_directory.join("tenonmq").join("changes.properties")
+}
+
+/// The file of a data directory; `None` when nothing was changed yet.
+///
+/// # Errors
+/// [`ConfigError::Unreadable`]: it is there, and the disk does not give it.
+pub fn kept(disk: &dyn FileSystem, data_directory: &Path) -> Result<Option<FileText>, ConfigError> {
+    let path = path(data_directory);
+    match read_if_there(disk, &path) {
+        Ok(found) => Ok(found.map(|bytes| FileText { text: properties::decode(&bytes), path })),
+        Err(source) => Err(ConfigError::Unreadable { path, source }),
+    }
 }
 
 /// Sets what was kept. Keys that no longer exist are left out.
@@ -29,8 +43,8 @@ pub(super) fn read(file: &FileText, values: &mut Values) -> Result<(), ConfigErr
     Ok(())
 }
 
-/// Writes every value that a request set, in place of what was kept before.
-pub(super) fn write(path: &Path, values: &Values) -> io::Result<()> {
+/// Writes every value that a request set, in place of what was kept before, durably.
+pub(super) fn write(disk: &dyn FileSystem, path: &Path, values: &Values) -> io::Result<()> {
     let mut text = String::from("# Written by TenonMQ: what requests changed. Delete a line to take a change back.\n");
     for name in values.names() {
         if let Some(given) = values.get(name).filter(|given| given.source == Source::Update) {
@@ -38,9 +52,7 @@ pub(super) fn write(path: &Path, values: &Values) -> io::Result<()> {
         }
     }
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        disk.create_dir_all(folder)?;
     }
-    let beside = path.with_extension("tmp");
-    std::fs::write(&beside, text)?;
-    std::fs::rename(beside, path)
+    replace(disk, path, text.as_bytes())
 }

@@ -9,7 +9,7 @@ use std::{io, path::PathBuf, sync::Arc};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tenonmq_storage::{
     Store,
-    fs::{AppendFile, FileSystem, OpenMode, read_if_there},
+    fs::{AppendFile, FileSystem, read_if_there, replace},
 };
 
 /// The list.
@@ -62,16 +62,12 @@ impl SentAgain {
     }
 
     fn rewrite(&self) -> io::Result<()> {
-        let beside = self.path.with_extension("log.new");
         let mut text = String::new();
         for (group, sent) in &self.by_group {
             let sent: Vec<u64> = sent.iter().copied().collect();
             sent.chunks(1000).for_each(|part| text.push_str(&line(group, part)));
         }
-        self.fs.write(&beside, text.as_bytes())?;
-        let file = self.fs.open(&beside, OpenMode::ReadWrite)?;
-        self.fs.sync_data(&file, &beside)?;
-        self.fs.rename(&beside, &self.path)
+        replace(&*self.fs, &self.path, text.as_bytes())
     }
 }
 

@@ -139,7 +139,7 @@ impl Running {
         Self::start_on(Arc::new(RealFs), config, clock).await
     }
 
-    /// As [`start`](Self::start), with the broker's data on another file system: for tests that break it.
+    /// As [`start`](Self::start), with the data on another file system: for tests that break it.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -149,7 +149,7 @@ impl Running {
         let web = Web::start(&config.load(), &mut addresses).await;
         let mut running = Self { addresses, web, broker: None, name_server: None };
         if let Some(listener) = listeners.name_server {
-            running.name_server = Some(serve_name_server(listener, &config, &clock)?);
+            running.name_server = Some(serve_name_server(listener, &fs, &config, &clock)?);
         }
         if let (Some(main), Some(fast)) = (listeners.broker, listeners.fast) {
             let embedded = running.name_server().cloned();
@@ -205,11 +205,12 @@ impl Running {
 
 fn serve_name_server(
     listener: TcpListener,
+    fs: &Arc<dyn FileSystem>,
     config: &Arc<LiveConfig>,
     clock: &Clock,
 ) -> Result<(Part, Arc<NameServer>), StartError> {
     let settings = config.load();
-    let server = NameServer::open(config.clone(), clock.now_ms())
+    let server = NameServer::open_on(fs.clone(), config.clone(), clock.now_ms())
         .map_err(|source| StartError::KeysAndValues { path: settings.name_server.kv_path.clone(), source })?;
     let server = Arc::new(server);
     let handler = Arc::new(Handler::new(server.clone(), clock.clone()));

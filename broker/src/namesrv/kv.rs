@@ -3,11 +3,14 @@
 //! Invariant: what a reader sees has been written to the file, or the writer was told that it could not be.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use tenonmq_storage::fs::{FileSystem, RealFs};
+use tenonmq_storage::{ConfigFile, ContentError, FileError};
 
 /// The namespace with the order configuration of topics.
 pub const ORDER_NAMESPACE: &str = "ORDER_TOPIC_CONFIG";
@@ -25,9 +28,8 @@ struct File {
 }
 
 /// The table and the file behind it.
-#[derive(Debug)]
 pub struct Kv {
-    path: PathBuf,
+    file: ConfigFile,
     table: RwLock<Table>,
     /// Held from a change until it is in the file, so that changes reach the file in their order.
     writing: parking_lot::Mutex<()>,
@@ -39,11 +41,21 @@ impl Kv {
     /// # Errors
     /// The file exists, and neither it nor its `.bak` can be read.
     pub fn open(path: PathBuf) -> io::Result<Self> {
-        let table = match read(&path) {
-            Ok(table) => table,
-            Err(error) => read(&backup_of(&path)).ok().filter(|table| !table.is_empty()).ok_or(error)?,
-        };
-        Ok(Self { path, table: RwLock::new(table), writing: parking_lot::Mutex::new(()) })
+        Self::open_on(Arc::new(RealFs), path)
+    }
+
+    /// The same, on another disk: for tests that break it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). What the disk does not give is not replaced by its backup.
+    pub fn open_on(disk: Arc<dyn FileSystem>, path: PathBuf) -> io::Result<Self> {
+        let file = ConfigFile::at(disk, path);
+        let stored = file.load_with(|bytes| serde_json::from_slice::<File>(bytes)).map_err(|error| match error {
+            ContentError::File(error) => named(error),
+            ContentError::Refused(error) => io::Error::other(format!("{}: {error}", file.path().display())),
+        })?;
+        let table = RwLock::new(stored.unwrap_or_default().config_table);
+        Ok(Self { file, table, writing: parking_lot::Mutex::new(()) })
     }
 
     /// One value (code 101).
@@ -88,7 +100,8 @@ impl Kv {
             return Err(io::Error::other(format!("keys and values may not exceed {MAX_BYTES} bytes")));
         }
         let file = File { config_table: table };
-        write(&self.path, &file)?;
+        let content = serde_json::to_vec_pretty(&file).map_err(io::Error::other)?;
+        self.file.save(&content).map_err(named)?;
         *self.table.write() = file.config_table;
         Ok(())
     }
@@ -99,46 +112,21 @@ fn size(table: &Table) -> usize {
     table.iter().map(|(namespace, values)| namespace.len() + values.iter().map(of).sum::<usize>()).sum()
 }
 
-fn read(path: &Path) -> io::Result<Table> {
-    match std::fs::read(path) {
-        Ok(bytes) if bytes.is_empty() => Ok(Table::new()),
-        Ok(bytes) => {
-            let file: File = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
-            Ok(file.config_table)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Table::new()),
-        Err(error) => Err(error),
-    }
+/// The error with the file that it is about.
+fn named(error: FileError) -> io::Error {
+    io::Error::new(error.source.kind(), format!("{error}: {}", error.source))
 }
 
-/// Beside the file first, then in its place, with the former content in `.bak`: a crash leaves one of them whole.
-fn write(path: &Path, file: &File) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+impl std::fmt::Debug for Kv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kv").field("file", &self.file.path()).finish_non_exhaustive()
     }
-    let beside = with_ending(path, ".tmp");
-    let mut handle = std::fs::File::create(&beside)?;
-    handle.write_all(&serde_json::to_vec_pretty(file).map_err(io::Error::other)?)?;
-    handle.sync_data()?;
-    match std::fs::copy(path, backup_of(path)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    std::fs::rename(beside, path)
-}
-
-fn backup_of(path: &Path) -> PathBuf {
-    with_ending(path, ".bak")
-}
-
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
 }
 
 #[cfg(test)]
 mod tests {
+    use tenonmq_storage::fs::{FaultyFs, Strike, Trouble};
+
     use super::*;
 
     #[test]
@@ -174,7 +162,7 @@ mod tests {
         let path = folder.path().join("kvConfig.json");
         std::fs::write(&path, "{\"configTa").unwrap();
         assert!(Kv::open(path.clone()).is_err());
-        std::fs::write(backup_of(&path), "{\"configTable\":{\"n\":{\"k\":\"v\"}}}").unwrap();
+        std::fs::write(folder.path().join("kvConfig.json.bak"), "{\"configTable\":{\"n\":{\"k\":\"v\"}}}").unwrap();
         assert_eq!(Kv::open(path).unwrap().get("n", "k").as_deref(), Some("v"));
     }
 
@@ -188,6 +176,29 @@ mod tests {
         };
         assert!(kv.put("n", "k", "v").is_err());
         assert_eq!(kv.get("n", "k"), None);
+    }
+
+    #[test]
+    fn whatever_call_fails_a_value_is_there_or_refused_and_none_that_was_kept_is_lost() {
+        for (at, trouble) in (0..20).flat_map(|at| Trouble::ALL.map(|trouble| (at, trouble))) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("kvConfig.json");
+            let fs = Arc::new(FaultyFs::lazy());
+            let kv = Kv::open_on(fs.clone(), path.clone()).unwrap();
+            kv.put("n", "old", "1").unwrap();
+            fs.strike(Some(Strike { at: fs.total_calls() + at, trouble }));
+            let put = kv.put("n", "new", "2");
+            assert_eq!(kv.get("n", "new").is_some(), put.is_ok());
+            if let Err(error) = put {
+                assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
+            }
+            fs.strike(Some(Strike { at: fs.total_calls(), trouble: Trouble::OneError }));
+            let error = Kv::open_on(fs.clone(), path.clone()).err().unwrap().to_string();
+            assert!(error.contains("kvConfig.json"), "{error}");
+            let opened = Kv::open(path).unwrap();
+            assert_eq!(opened.get("n", "old").as_deref(), Some("1"));
+            assert!(kv.get("n", "new").is_none() || opened.get("n", "new").is_some(), "{at} {trouble:?}");
+        }
     }
 
     #[test]

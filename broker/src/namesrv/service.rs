@@ -14,6 +14,7 @@ use tenonmq_protocol::body::{
 };
 use tenonmq_protocol::header as h;
 use tenonmq_protocol::{Fields, HeaderError, RequestCode, RequestHeader as _, ResponseCode};
+use tenonmq_storage::fs::{FileSystem, RealFs};
 use tracing::{debug, info, warn};
 
 use super::kv::{Kv, ORDER_NAMESPACE};
@@ -110,7 +111,15 @@ impl NameServer {
     /// # Errors
     /// The file of keys and values exists and cannot be read.
     pub fn open(config: Arc<LiveConfig>, now_ms: i64) -> std::io::Result<Self> {
-        let kv = Kv::open(config.load().name_server.kv_path.clone())?;
+        Self::open_on(Arc::new(RealFs), config, now_ms)
+    }
+
+    /// The same, on another disk: for tests that break it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(disk: Arc<dyn FileSystem>, config: Arc<LiveConfig>, now_ms: i64) -> std::io::Result<Self> {
+        let kv = Kv::open_on(disk, config.load().name_server.kv_path.clone())?;
         let table = RwLock::default();
         Ok(Self { table, kv, config, started_ms: now_ms, ready: AtomicBool::new(false) })
     }

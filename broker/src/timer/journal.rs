@@ -12,7 +12,7 @@ use std::{
 
 use tenonmq_storage::{
     FileError, Store,
-    fs::{AppendFile, FileSystem, OpenMode, read_if_there},
+    fs::{self, AppendFile, FileSystem, read_if_there},
 };
 
 use super::index::{Key, Mark};
@@ -126,17 +126,11 @@ impl Journal {
 
 /// A new file with these lines, durable, in place of the old one. So is its name: the old one could come back with lines
 /// that speak of a log which a crash of the machine took, and would count in the log that has grown since.
-fn replace(fs: &Arc<dyn FileSystem>, path: &Path, lines: &[Line]) -> Result<AppendFile, FileError> {
-    let new = path.with_extension("tmp");
-    let create = || {
-        fs.write(&new, &lines.iter().flat_map(encode).collect::<Vec<u8>>())?;
-        let file = fs.open(&new, OpenMode::ReadWrite)?;
-        fs.sync_data(&file, &new)?;
-        fs.rename(&new, path)?;
-        path.parent().map_or(Ok(()), |folder| fs.sync_dir(folder))?;
-        AppendFile::open(fs, path)
-    };
-    create().map_err(FileError::of("write", path))
+fn replace(disk: &Arc<dyn FileSystem>, path: &Path, lines: &[Line]) -> Result<AppendFile, FileError> {
+    let content: Vec<u8> = lines.iter().flat_map(encode).collect();
+    fs::replace(&**disk, path, &content)
+        .and_then(|()| AppendFile::open(disk, path))
+        .map_err(FileError::of("write", path))
 }
 
 fn encode(line: &Line) -> [u8; LINE] {

@@ -1,16 +1,18 @@
 //! A broker without sockets, with one thread, over a disk that a test breaks and a clock that it moves.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{error::Error, path::Path, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tenonmq_broker::{
-    config::LiveConfig,
+    config::{ConfigError, LiveConfig, updates},
     core::{
-        Core, CoreError,
+        Core,
         clock::{Clock, ManualClock},
         identity::{Identity, Who},
     },
-    delay, lifecycle, pop,
+    delay, lifecycle,
+    namesrv::kv::Kv,
+    pop,
     remoting::{BrokerDispatch, Connection, Dispatch, Handled, Outbox, Request},
     timer, transaction,
 };
@@ -18,8 +20,10 @@ use tenonmq_protocol::{Command, CommandView, FrameView, HeaderScratch, Serializa
 use tenonmq_storage::{FlushPolicy, RetentionConfig, Store, StoreConfig, fs::FileSystem};
 use tokio::runtime::Runtime;
 
-/// The settings: files so small that a few messages fill them.
-pub(super) fn config(root: &Path) -> Arc<LiveConfig> {
+/// The settings: files so small that a few messages fill them; and what requests changed.
+fn config(root: &Path, fs: &Arc<dyn FileSystem>) -> Result<Arc<LiveConfig>, ConfigError> {
+    let changes = updates::kept(&**fs, root)?;
+    let kept_in = updates::path(root);
     let root = root.display().to_string();
     let settings = [
         ("storePathRootDir", &*root),
@@ -30,12 +34,15 @@ pub(super) fn config(root: &Path) -> Arc<LiveConfig> {
         ("maxIndexNum", "30"),
         ("transactionTimeOut", "6000"),
     ];
-    LiveConfig::embedded(settings).expect("the settings are allowed")
+    let config = LiveConfig::embedded_in(settings, changes)?;
+    Ok(Arc::new(config.keeping_changes_on(Arc::clone(fs), kept_in)))
 }
 
 /// A running broker.
 pub(super) struct Broker {
     pub(super) core: Arc<Core>,
+    /// The name server's keys and values.
+    pub(super) keys: Kv,
     dispatch: BrokerDispatch,
     connection: Arc<Connection>,
     timers: timer::Scheduler,
@@ -50,8 +57,9 @@ impl Broker {
         fs: Arc<dyn FileSystem>,
         clock: &Arc<ManualClock>,
         is_sync: bool,
-    ) -> Result<Self, CoreError> {
-        let config = config(root);
+    ) -> Result<Self, Box<dyn Error>> {
+        let config = config(root, &fs)?;
+        let keys = Kv::open_on(Arc::clone(&fs), root.join("namesrv").join("kvConfig.json"))?;
         let mut store = StoreConfig { reserve_bytes: 65_536, ..config.load().store.clone() };
         // nothing is too old, and nothing too full, unless a test says so
         let retention = RetentionConfig { delete_hours: Vec::new(), max_used_percent: 100, ..store.retention };
@@ -68,6 +76,7 @@ impl Broker {
         let core = Arc::new(Core::open_on(fs, Store::open_in_place, config, store, clock, identity)?);
         let (connection, _) = Connection::detached(1);
         Ok(Self {
+            keys,
             dispatch: BrokerDispatch::new(Arc::clone(&core)),
             connection,
             timers: timer::Scheduler::new(Arc::clone(&core)),

@@ -56,6 +56,13 @@ fn tables(script: &Script<'_>, broker: &Broker) -> Checked {
     if let Some(group) = script.ledger.groups.iter().find(|group| !core.groups.contains(group)) {
         return Err(format!("group {group} is gone"));
     }
+    if let Some(key) = script.ledger.keys.iter().find(|key| broker.keys.get("script", key).is_none()) {
+        return Err(format!("key {key} is gone"));
+    }
+    let (config, regions) = (core.config.load(), &script.ledger.regions);
+    if !regions.contains(&config.identity.region) {
+        return Err(format!("the region is {}, not one of {regions:?}", config.identity.region));
+    }
     for ((group, topic, queue_id), committed) in &script.ledger.offsets {
         let found = core.offsets.get(group, topic, *queue_id);
         let fits = match found {

@@ -47,6 +47,10 @@ pub(super) struct Ledger {
     pub(super) offsets: BTreeMap<(String, String, i32), Committed>,
     pub(super) topics: BTreeSet<String>,
     pub(super) groups: BTreeSet<String>,
+    /// The region that the configuration may have: the last one that was acknowledged, and those that were refused since.
+    pub(super) regions: Vec<String>,
+    /// Keys of the name server.
+    pub(super) keys: BTreeSet<String>,
     /// Offsets of messages that were popped and acknowledged.
     pub(super) acked: BTreeSet<i64>,
     /// Offsets of messages whose acknowledgement was refused.

@@ -59,6 +59,23 @@ impl Script<'_> {
         }
     }
 
+    /// Changes the configuration.
+    pub(super) fn change(&mut self, broker: &Broker, region: &str) {
+        let command = Command::request(Code::UPDATE_BROKER_CONFIG).with_body(format!("regionId={region}"));
+        if self.ask(broker, "configuration", &command).is_some() {
+            self.ledger.regions.clear();
+        }
+        self.ledger.regions.push(region.to_owned());
+    }
+
+    /// Gives the name server a key.
+    pub(super) fn key(&mut self, broker: &Broker, key: &str) {
+        match broker.keys.put("script", key, "value") {
+            Ok(()) => drop(self.ledger.keys.insert(key.to_owned())),
+            Err(error) => self.ledger.refusals.push(format!("key: {error}")),
+        }
+    }
+
     /// Sends a message with a body of its own; the body, and the receipt if there is one.
     fn put(&mut self, broker: &Broker, topic: &str, queue_id: i32, more: &[(&str, &str)]) -> (String, Option<Stored>) {
         self.count += 1;

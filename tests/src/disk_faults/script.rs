@@ -38,7 +38,8 @@ impl<'a> Script<'a> {
     }
 
     fn on(fs: Arc<FaultyFs>, root: &'a Path, run: Run) -> Self {
-        Self { root, run, fs, clock: ManualClock::at(START_MS), ledger: Ledger::default(), calls: 0, count: 0 }
+        let ledger = Ledger { regions: vec!["DefaultRegion".to_owned()], ..Ledger::default() };
+        Self { root, run, fs, clock: ManualClock::at(START_MS), ledger, calls: 0, count: 0 }
     }
 
     pub(super) fn struck(&self) -> Option<String> {
@@ -89,7 +90,7 @@ impl<'a> Script<'a> {
     /// A start, or why it failed.
     pub(super) fn start_once(&self) -> Result<Broker, String> {
         let fs: Arc<dyn FileSystem> = self.fs.clone();
-        Broker::start(self.root, fs, &self.clock, self.run.is_sync).map_err(|error| chain(&error))
+        Broker::start(self.root, fs, &self.clock, self.run.is_sync).map_err(|error| chain(&*error))
     }
 
     /// A start. One that fails says on which file; the next one, on a disk with one fault only, succeeds.
@@ -131,6 +132,8 @@ impl<'a> Script<'a> {
         self.create_topic(broker, "orders", 2);
         self.create_topic(broker, "bills", 1);
         self.create_group(broker, GROUP);
+        self.change(broker, "first");
+        self.key(broker, "first");
         for n in 0..24 {
             self.send(broker, "orders", n % 2, &[("KEYS", "k")]);
         }
@@ -172,6 +175,8 @@ impl<'a> Script<'a> {
         self.transaction(broker, Some(true));
         self.commit(broker, "orders", 1, 9);
         self.create_topic(broker, "late", 1);
+        self.change(broker, "second");
+        self.key(broker, "second");
         self.send(broker, "late", 0, &[]);
         self.pop(broker, 1, 1);
         if let Some(refusal) = self.ledger.refusals.get(refused)
@@ -198,6 +203,8 @@ impl<'a> Script<'a> {
             self.send(broker, "orders", n % 2, &[]);
         }
         self.commit(broker, "orders", 1, 12);
+        self.change(broker, "third");
+        self.key(broker, "third");
         self.transaction(broker, Some(true));
         self.transaction(broker, None);
         self.pop(broker, 1, 1);
