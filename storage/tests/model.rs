@@ -8,11 +8,10 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{NOW, record, small};
+use common::{NOW, record, roomy, small};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use tenonmq_protocol::message::{NewRecord, RecordView};
-use tenonmq_storage::fs::FaultyFs;
 use tenonmq_storage::{AppendClass, Environment, FetchLimits, FetchStatus, Gathering, ManualClock, Store};
 
 #[derive(Debug, Clone)]
@@ -93,7 +92,7 @@ impl Play {
         // Bytes of the run before belong to another mapping of the same files, which nobody guards any more.
         self.held.clear();
         self.store = None;
-        let env = Environment { fs: Arc::new(FaultyFs::lazy()), clock: Arc::new(ManualClock::new(NOW)) };
+        let env = Environment { fs: Arc::new(roomy()), clock: Arc::new(ManualClock::new(NOW)) };
         self.store = Some(Store::open(small(self.dir.path()), env).expect("the store opens"));
     }
 

@@ -6,11 +6,18 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tenonmq_protocol::message::{NewRecord, body_crc, tags_code};
-use tenonmq_storage::fs::FaultyFs;
+use tenonmq_storage::fs::{FaultyFs, Space};
 use tenonmq_storage::{AppendClass, AppendError, Appended, Environment, FlushPolicy, ManualClock, Store, StoreConfig};
 
 /// A moment in November 2026.
 pub const NOW: i64 = 1_795_248_000_000;
+
+/// A disk that is nearly empty, whatever the one of this machine holds besides.
+pub fn roomy() -> FaultyFs {
+    let fs = FaultyFs::lazy();
+    fs.set_space(Some(Space { total: 1 << 40, available: (1 << 40) - 1 }));
+    fs
+}
 
 pub struct Bench {
     pub dir: TempDir,
@@ -21,7 +28,7 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        Self { dir, clock: Arc::new(ManualClock::new(NOW)), fs: Arc::new(FaultyFs::lazy()) }
+        Self { dir, clock: Arc::new(ManualClock::new(NOW)), fs: Arc::new(roomy()) }
     }
 
     pub fn root(&self) -> &Path {
@@ -128,5 +135,5 @@ pub fn golden_path(name: &str) -> PathBuf {
 
 /// A disk that need not keep anything, and a clock that stands still.
 pub fn quiet() -> Environment {
-    Environment { fs: Arc::new(FaultyFs::lazy()), clock: Arc::new(ManualClock::new(NOW)) }
+    Environment { fs: Arc::new(roomy()), clock: Arc::new(ManualClock::new(NOW)) }
 }
