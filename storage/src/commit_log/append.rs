@@ -1,7 +1,7 @@
 //! Appending: the one short lock.
 //!
 //! Under it a record gets its physical offset, its queue offset and its store time, is encoded, written to the page cache unless
-//! it is [gathered](super::gathered), gets its consume-queue entry, and is published. Nothing else happens there: sizes and
+//! it is [gathered], gets its consume-queue entry, and is published. Nothing else happens there: sizes and
 //! checksums are computed before, files are made by the [`allocator`](super::allocator), and who waits for messages is woken
 //! after.
 
