@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use tenonmq_storage::{FileError, Queue};
+use tenonmq_storage::{FileError, Queue, Store};
 
 use super::{
     lease::{Change, Leases},
@@ -166,7 +166,7 @@ impl Pops {
     }
 
     /// Tells every state anew and drops what the log held before. Blocking.
-    pub(super) fn renew_log(&self, core: &Core) -> Result<(), FileError> {
+    pub(super) fn renew_log(&self, store: &Store) -> Result<(), FileError> {
         let tell = || {
             for queue in self.table.all().iter().flat_map(|of| of.queues()) {
                 let state = queue.state.lock();
@@ -181,6 +181,6 @@ impl Pops {
             Ok(())
         };
         // Copies that ended a lease must be as durable as the log that no longer tells of it.
-        self.log.renew(tell, || core.store.flush())
+        self.log.renew(tell, || store.flush())
     }
 }

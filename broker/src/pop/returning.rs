@@ -119,7 +119,7 @@ pub fn keep_files(core: &Core, renews: bool) {
         tracing::warn!(%error, "the next file of the lease log is not ready");
     }
     if (renews && core.pops.log.is_used() || core.pops.log.is_long())
-        && let Err(error) = core.pops.renew_log(core)
+        && let Err(error) = core.pops.renew_log(&core.store)
     {
         tracing::error!(%error, "the lease log was not written anew; the next period tries again");
     }

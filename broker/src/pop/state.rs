@@ -104,10 +104,14 @@ impl Pops {
             sooner: Notify::new(),
             pops: AtomicU32::new(0),
         };
+        let mut is_brought_back = false;
         for (id, kept) in states {
-            pops.take_over(store, offsets, id, kept, now);
+            is_brought_back |= pops.take_over(store, offsets, id, kept, now);
         }
         pops.load_orders(offsets, now)?;
+        if is_brought_back {
+            pops.renew_log(store)?; // the queues may have grown past what it says when it is read again
+        }
         Ok(pops)
     }
 
@@ -116,16 +120,16 @@ impl Pops {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A state of the last run goes on here.
-    fn take_over(&self, store: &Store, offsets: &Offsets, id: u32, kept: Kept, now: i64) {
+    /// A state of the last run goes on here. True when it was of other messages than those that are there.
+    fn take_over(&self, store: &Store, offsets: &Offsets, id: u32, kept: Kept, now: i64) -> bool {
         let Kept { group, topic, queue_id, mut leases, order } = kept;
         let Some(there) = store.find_queue(&topic, queue_id) else {
             tracing::warn!(group, topic, queue_id, leases = leases.len(), "leases of a queue that is gone are dropped");
             let _ = self.log.append(id, &Event::Dropped); // the next start drops it otherwise
-            return;
+            return false;
         };
         let stored = offsets.get(&group, &topic, queue_id);
-        drop_other_epochs(&there, &mut leases, stored.unwrap_or(0));
+        let is_brought_back = drop_other_epochs(&there, &mut leases, stored.unwrap_or(0));
         if let Some(stored) = stored.filter(|stored| *stored > leases.floor()) {
             moved_on(&mut leases, stored);
         }
@@ -134,13 +138,14 @@ impl Pops {
         }
         let stored = stored.unwrap_or(-1);
         self.open.fetch_add(leases.len() as i64, Ordering::Relaxed);
-        let Some(of) = self.table.topic(&group, &topic) else { return };
+        let Some(of) = self.table.topic(&group, &topic) else { return is_brought_back };
         let read_from = order.is_none().then(|| leases.next());
         let state = QueueState { leases, order, stored, inherited_before: now, read_from, ..QueueState::default() };
         let added = self.table.add(&of, queue_id, Some(id), state, |_| Ok::<(), FileError>(()));
         if let Ok(Some(queue)) = added {
             self.arm(&queue, &mut queue.state.lock(), now);
         }
+        is_brought_back
     }
 
     /// Has the returner come when the next lease of `queue` is due, or when it is free for an ordered pop.
@@ -173,23 +178,29 @@ impl Pops {
     }
 }
 
-/// Leases of a queue that was deleted, and created again while this broker did not look, are over: their messages are
-/// others now. A queue that is shorter than what was popped is read again from the stored offset on.
-fn drop_other_epochs(queue: &Queue, leases: &mut Leases, stored: i64) {
+/// Leases of a queue that was deleted and created again while this broker did not look, or of which a power cut took the end,
+/// are over: their messages are others now, and are read from the first of them on. A queue that is shorter than what was popped is
+/// read again from the stored offset on. True if there was such a thing.
+fn drop_other_epochs(queue: &Queue, leases: &mut Leases, stored: i64) -> bool {
     let is_other = |key: &LeaseKey, lease: &Lease| {
         let first = lease.offset(key.start, 0);
         lease.physical != 0
             && first >= queue.min_offset()
             && queue.entry(first).is_none_or(|entry| entry.physical_offset != lease.physical)
     };
-    let others: Vec<LeaseKey> = leases.iter().filter(|(key, lease)| is_other(key, lease)).map(|(key, _)| key).collect();
-    if queue.max_offset() < leases.next() {
-        leases.apply(Change::Reset { next: stored.min(queue.max_offset()) });
-    }
+    let others = leases.iter().filter(|(key, lease)| is_other(key, lease));
+    let others: Vec<_> = others.map(|(key, lease)| (key, lease.offset(key.start, 0))).collect();
+    let next = match others.iter().map(|(_, first)| *first).min() {
+        _ if queue.max_offset() < leases.next() => stored.min(queue.max_offset()),
+        Some(first) => first.min(leases.next()),
+        None => return false,
+    };
+    leases.apply(Change::Reset { next });
     if !others.is_empty() {
         tracing::warn!(topic = queue.topic(), leases = others.len(), "leases of messages that are gone are dropped");
-        others.into_iter().for_each(|key| leases.remove(key));
+        others.into_iter().for_each(|(key, _)| leases.remove(key));
     }
+    true
 }
 
 /// The group was moved on while this broker did not look, by Apache's broker or by an administrator: what lies before is

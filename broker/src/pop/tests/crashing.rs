@@ -72,12 +72,45 @@ async fn leases_of_a_topic_that_another_broker_deleted_and_created_are_dropped()
     assert_eq!(bodies(&broker.pop().await), ["new"]);
 }
 
+/// What a power cut leaves of a queue may be shorter than what was popped of it.
+#[tokio::test]
+async fn what_comes_to_a_queue_that_was_cut_is_popped_after_a_second_crash_too() {
+    let broker = TestBroker::with_messages(&[], &["old", "old", "old"]);
+    broker.pop().await;
+    broker.core.store.delete_topic(TOPIC).unwrap();
+    broker.store(TOPIC, 0, b"0");
+    broker.core.offsets.remove_topic(TOPIC);
+    let broker = broker.crashed();
+    for body in [b"1", b"2", b"3", b"4"] {
+        broker.store(TOPIC, 0, body); // nobody pops meanwhile
+    }
+    let broker = broker.crashed();
+    assert_eq!(bodies(&broker.pop().await), ["0", "1", "2", "3", "4"]);
+}
+
+#[tokio::test]
+async fn what_lies_where_leases_of_other_messages_were_is_popped() {
+    let broker = TestBroker::new();
+    for topic in ["another", TOPIC, TOPIC] {
+        broker.topic(topic, 1);
+        broker.store(topic, 0, b"old");
+    }
+    broker.pop().await;
+    broker.core.store.delete_topic(TOPIC).unwrap();
+    for body in [b"0", b"1", b"2"] {
+        broker.store(TOPIC, 0, body);
+    }
+    broker.core.offsets.remove_topic(TOPIC);
+    let broker = broker.crashed();
+    assert_eq!(bodies(&broker.pop().await), ["0", "1", "2"]);
+}
+
 #[tokio::test]
 async fn a_log_that_is_told_anew_tells_the_same() {
     let broker = TestBroker::with_messages(&[], &["a", "b", "c"]);
     let popped = broker.pop().await;
     broker.ack(&popped[0]).await;
-    broker.core.pops.renew_log(&broker.core).unwrap();
+    broker.core.pops.renew_log(&broker.core.store).unwrap();
     broker.ack(&popped[1]).await;
     let files = std::fs::read_dir(broker.folder().join("tenonmq").join("pop-leases")).unwrap().count();
     assert_eq!(files, 1);
