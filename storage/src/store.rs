@@ -454,8 +454,8 @@ impl Store {
             return true;
         }
         let behind = parts.log.watermarks().appended.saturating_sub(parts.indexer.indexed());
-        if behind > max_bytes {
-            return false;
+        if behind > max_bytes || self.write_out().is_err() {
+            return false; // what is gathered is in the log as well
         }
         let indexed = parts.indexer.catch_up();
         if let Err(error) = &indexed {

@@ -4,10 +4,12 @@ mod common;
 
 use std::io::ErrorKind;
 
-use common::{Bench, send};
-use tenonmq_protocol::message::RecordView;
+use common::{Bench, record, send};
+use tenonmq_protocol::message::{NewRecord, RecordView};
 use tenonmq_storage::fs::Op;
-use tenonmq_storage::{AppendError, FetchLimits, FetchStatus, FlushPolicy, Gathering, Store, StoreConfig, Unwritable};
+use tenonmq_storage::{
+    AppendClass, AppendError, FetchLimits, FetchStatus, FlushPolicy, Gathering, Store, StoreConfig, Unwritable,
+};
 
 /// Sends while gathering.
 fn gather(store: &Store, bodies: &[&[u8]]) {
@@ -79,6 +81,22 @@ fn a_reader_that_follows_the_log_sees_nothing_that_is_not_written() {
     assert!(reader.next(1 << 20).is_none());
     store.write_out().expect("a write");
     assert!(reader.next(1 << 20).is_some());
+}
+
+#[test]
+fn keys_of_gathered_records_are_found_once_they_are_indexed() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let queue = store.queue("T", 0);
+    let gathers = Gathering::begin();
+    let paid = NewRecord { properties: b"UNIQ_KEY\x01FD0001\x02", ..record("T", 0, b"paid") };
+    store.append(&queue, &paid, 0, AppendClass::Send).expect("an append");
+    drop(gathers);
+    assert!(store.index_now(1 << 20));
+    assert_eq!(store.query_by_key("T", "FD0001", 32, 0, i64::MAX).records.len(), 1);
+    bench.fs.fail(Op::WriteReserved, ErrorKind::StorageFull);
+    gather(&store, &[b"cannot be written"]);
+    assert!(!store.index_now(1 << 20), "not all that is in the log can be found");
 }
 
 #[test]
