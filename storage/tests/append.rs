@@ -249,18 +249,21 @@ fn many_senders_and_a_reader_see_every_message_once_and_in_order() {
     let store = bench.open();
     let queue = store.queue("T", 0);
     std::thread::scope(|scope| {
-        for sender in 0..SENDERS {
+        let sender = |sender: u32| {
             let store = &store;
             scope.spawn(move || {
                 for n in 0..EACH {
                     let body = [sender.to_be_bytes(), n.to_be_bytes()].concat();
                     send(store, "T", 0, &body).expect("an append");
                 }
-            });
-        }
+            })
+        };
+        let senders: Vec<_> = (0..SENDERS).map(sender).collect();
         let (mut next, mut expected) = (0, [0; SENDERS as usize]);
         while next < i64::from(SENDERS * EACH) {
+            let is_all = senders.iter().all(std::thread::ScopedJoinHandle::is_finished);
             let fetched = store.fetch(&queue, next, FetchLimits::new(32, 1 << 20), ALL);
+            assert!(!is_all || fetched.count > 0, "nothing comes behind {next}: {:?}", fetched.status);
             for slice in &fetched.records {
                 for record in RecordView::iter_all(slice) {
                     let record = record.expect("a record");

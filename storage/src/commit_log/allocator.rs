@@ -87,9 +87,9 @@ impl Allocator {
         }
     }
 
-    /// Waits until the segment at `base` is ready, or says why it will not be. Must not be called under the append lock.
+    /// Waits until the segment at `base` is ready, or says why it will not be. Must not be called under the append lock, under which
+    /// it was [wanted](Self::want): when that lock is given back somebody else may take it, and then it is not to be made again.
     pub(crate) fn wait_for(&self, base: u64) -> Result<(), Unwritable> {
-        self.want(base);
         let mut state = self.state.lock();
         if state.in_place {
             self.make_wanted(&mut state);

@@ -52,6 +52,23 @@ fn who_waits_for_a_segment_gets_it() {
     });
 }
 
+/// Two wait for it, and one of them takes it.
+#[test]
+fn a_segment_that_was_taken_is_not_made_again() {
+    every_order(|| {
+        let folder = folder();
+        let files = Arc::new(SegmentFiles::new(Arc::new(RealFs), vec![folder.path().to_owned()], 4096));
+        let reserve = ReserveFile::new(folder.path().join("reserve"), 0, Arc::clone(&files));
+        let allocator = Allocator::new(files, Arc::new(Gate::default()), reserve);
+        allocator.work_in_place();
+        allocator.want(0);
+        allocator.wait_for(0).unwrap();
+        assert!(allocator.take(0).is_some());
+        allocator.wait_for(0).unwrap();
+        assert!(!allocator.is_ready(0));
+    });
+}
+
 #[test]
 fn a_stop_ends_the_wait_for_a_segment() {
     every_order(|| {
@@ -59,6 +76,7 @@ fn a_stop_ends_the_wait_for_a_segment() {
         let files = Arc::new(SegmentFiles::new(Arc::new(RealFs), vec![folder.path().to_owned()], 4096));
         let reserve = ReserveFile::new(folder.path().join("reserve"), 0, Arc::clone(&files));
         let allocator = Arc::new(Allocator::new(files, Arc::new(Gate::default()), reserve));
+        allocator.want(0);
         let waiting = {
             let allocator = Arc::clone(&allocator);
             spawn(move || assert!(allocator.wait_for(0).is_err()))
