@@ -142,14 +142,7 @@ impl Outbox {
         fields: impl FnOnce(&mut FrameWriter<'_>),
         body: &[Bytes],
     ) {
-        let to = request.reply_to();
-        if to.oneway {
-            return;
-        }
-        self.header(to, code, remark, fields, body.iter().map(Bytes::len).sum());
-        for piece in body {
-            self.push_body(piece.clone(), None);
-        }
+        self.reply_with(request, (code, remark), fields, body, |_| None);
     }
 
     /// As [`reply`](Self::reply), with records of the log as the body; `place_of` says where in a file some of them are.
@@ -161,14 +154,25 @@ impl Outbox {
         records: &[Bytes],
         place_of: impl Fn(&Bytes) -> Option<FilePlace>,
     ) {
+        let place_of = |piece: &Bytes| if piece.len() >= FILE_LEAST { place_of(piece) } else { None };
+        self.reply_with(request, (code, Some(remark)), fields, records, place_of);
+    }
+
+    fn reply_with(
+        &mut self,
+        request: &Request<'_>,
+        (code, remark): (ResponseCode, Option<&str>),
+        fields: impl FnOnce(&mut FrameWriter<'_>),
+        body: &[Bytes],
+        place_of: impl Fn(&Bytes) -> Option<FilePlace>,
+    ) {
         let to = request.reply_to();
         if to.oneway {
             return;
         }
-        self.header(to, code, Some(remark), fields, records.iter().map(Bytes::len).sum());
-        for piece in records {
-            let place = if piece.len() >= FILE_LEAST { place_of(piece) } else { None };
-            self.push_body(piece.clone(), place);
+        self.header(to, code, remark, fields, body.iter().map(Bytes::len).sum());
+        for piece in body {
+            self.push_body(piece.clone(), place_of(piece));
         }
     }
 

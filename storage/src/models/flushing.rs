@@ -1,5 +1,6 @@
 //! [`Flusher`](crate::flush::Flusher) and [`Allocator`](crate::commit_log::Allocator): who asks their threads is served.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use loom::future::block_on;
@@ -33,13 +34,18 @@ fn who_asks_for_a_flush_gets_it() {
 }
 
 /// The helper thread makes a segment for who waits for it, and a stop ends both.
+/// Makes segments of 4 KiB there.
+fn allocator_in(folder: &Path) -> Allocator {
+    let files = Arc::new(SegmentFiles::new(Arc::new(RealFs), vec![folder.to_owned()], 4096));
+    let reserve = ReserveFile::new(folder.join("reserve"), 0, Arc::clone(&files));
+    Allocator::new(files, Arc::new(Gate::default()), reserve)
+}
+
 #[test]
 fn who_waits_for_a_segment_gets_it() {
     every_order(|| {
         let folder = folder();
-        let files = Arc::new(SegmentFiles::new(Arc::new(RealFs), vec![folder.path().to_owned()], 4096));
-        let reserve = ReserveFile::new(folder.path().join("reserve"), 0, Arc::clone(&files));
-        let allocator = Arc::new(Allocator::new(files, Arc::new(Gate::default()), reserve));
+        let allocator = Arc::new(allocator_in(folder.path()));
         let helper = {
             let allocator = Arc::clone(&allocator);
             spawn(move || allocator.run())
@@ -57,9 +63,7 @@ fn who_waits_for_a_segment_gets_it() {
 fn a_segment_that_was_taken_is_not_made_again() {
     every_order(|| {
         let folder = folder();
-        let files = Arc::new(SegmentFiles::new(Arc::new(RealFs), vec![folder.path().to_owned()], 4096));
-        let reserve = ReserveFile::new(folder.path().join("reserve"), 0, Arc::clone(&files));
-        let allocator = Allocator::new(files, Arc::new(Gate::default()), reserve);
+        let allocator = allocator_in(folder.path());
         allocator.work_in_place();
         allocator.want(0);
         allocator.wait_for(0).unwrap();
@@ -73,9 +77,7 @@ fn a_segment_that_was_taken_is_not_made_again() {
 fn a_stop_ends_the_wait_for_a_segment() {
     every_order(|| {
         let folder = folder();
-        let files = Arc::new(SegmentFiles::new(Arc::new(RealFs), vec![folder.path().to_owned()], 4096));
-        let reserve = ReserveFile::new(folder.path().join("reserve"), 0, Arc::clone(&files));
-        let allocator = Arc::new(Allocator::new(files, Arc::new(Gate::default()), reserve));
+        let allocator = Arc::new(allocator_in(folder.path()));
         allocator.want(0);
         let waiting = {
             let allocator = Arc::clone(&allocator);
