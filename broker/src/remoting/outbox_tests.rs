@@ -1,25 +1,16 @@
 //! Bodies that are sent from a file of the log.
 
-use std::{os::unix::fs::FileExt, sync::Arc, time::Duration};
+use std::os::unix::fs::FileExt;
 
 use bytes::{Bytes, BytesMut};
-use tenonmq_protocol::{
-    command::Command,
-    frame::{DEFAULT_MAX_FRAME, FrameView, Serialization},
-    header::PullMessage,
-};
+use tenonmq_protocol::{command::Command, frame::Serialization, header::PullMessage};
 use tenonmq_storage::FetchLimits;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
-    BrokerDispatch, Limits, Outbox, Server,
+    Outbox,
     outbox::Chunk,
-    testing::{Peer, TestBroker},
+    testing::{Peer, TestBroker, answers},
 };
 
 const TOPIC: &str = "paid";
@@ -124,28 +115,15 @@ fn replies_leave_whole_however_little_is_taken_at_a_time() {
 #[tokio::test]
 async fn a_pull_over_a_socket_brings_what_the_log_has() {
     let broker = broker();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (stop, stopped) = watch::channel(false);
-    let server = Server::new(Arc::new(BrokerDispatch::new(Arc::clone(&broker.core))), Limits::default());
-    tokio::spawn(async move { server.run(vec![listener], stopped).await });
+    let (address, _stop) = broker.served().await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
     let mut request = BytesMut::new();
     for _ in 0..100 {
         pull().encode(Serialization::Json, &mut request);
     }
     stream.write_all(&request).await.unwrap();
-    let (mut input, records) = (BytesMut::new(), records(&broker));
-    let mut answers = 0;
-    while answers < 100 {
-        let answer = FrameView::peek(&input, DEFAULT_MAX_FRAME).unwrap();
-        let Some((len, answer)) = answer.map(|frame| (frame.len, Command::decode(&frame).unwrap())) else {
-            let read = timeout(Duration::from_secs(60), stream.read_buf(&mut input)).await.unwrap().unwrap();
-            assert!(read > 0, "the connection ended");
-            continue;
-        };
-        assert!(answer.code == 0 && answer.body == records, "answer {answers}");
-        let _ = input.split_to(len);
-        answers += 1;
+    let records = records(&broker);
+    for (number, answer) in answers(&mut stream, 100).await.unwrap().iter().enumerate() {
+        assert!(answer.code == 0 && answer.body == records, "answer {number}");
     }
-    stop.send(true).unwrap();
 }

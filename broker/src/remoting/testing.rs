@@ -1,6 +1,7 @@
-//! A broker without sockets, for tests: requests go in as commands, answers come out as commands, time stands still.
+//! A broker for tests, without sockets unless it is asked to serve some: requests go in as commands, answers come out as
+//! commands, time stands still.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tenonmq_protocol::{
@@ -19,9 +20,14 @@ use tenonmq_storage::{
     AppendClass, Durability, FlushPolicy, Store, StoreConfig,
     fs::{FaultyFs, FileSystem, RealFs},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
-use super::{Connection, Dispatch, Handled, Outbox, Request, dispatch::BrokerDispatch};
+use super::{Connection, Dispatch, Handled, Limits, Outbox, Request, Server, dispatch::BrokerDispatch};
 use crate::{
     config::{Input, LiveConfig, Machine, load},
     core::{
@@ -34,6 +40,9 @@ use crate::{
 
 /// When every test begins, in milliseconds since the epoch.
 pub(crate) const START_MS: i64 = 1_795_247_000_000;
+
+/// A test has failed when a broker is silent for so long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker over a directory of its own.
 pub(crate) struct TestBroker {
@@ -295,11 +304,39 @@ impl TestBroker {
         assert!(matches!(self.dispatch.handle(&request(&command, &frame, peer), out), Handled::Done));
     }
 
+    /// Serves sockets at this address until the sender says so, or is dropped.
+    pub(crate) async fn served(&self) -> (SocketAddr, watch::Sender<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let server = Server::new(Arc::new(BrokerDispatch::new(Arc::clone(&self.core))), Limits::default());
+        tokio::spawn(async move { server.run(vec![listener], stopped).await });
+        (address, stop)
+    }
+
     /// The connection ends.
     pub(crate) fn close(&self, peer: &Peer) {
         peer.connection.end();
         self.dispatch.closed(&peer.connection);
     }
+}
+
+/// So many answers, or what ended the connection before.
+pub(crate) async fn answers(stream: &mut TcpStream, count: usize) -> io::Result<Vec<Command>> {
+    let (mut input, mut answers) = (BytesMut::new(), Vec::new());
+    while answers.len() < count {
+        match FrameView::peek(&input, DEFAULT_MAX_FRAME).unwrap().map(|frame| (frame.len, Command::decode(&frame))) {
+            Some((len, answer)) => {
+                answers.push(answer.unwrap());
+                let _ = input.split_to(len);
+            }
+            None if timeout(PATIENCE, stream.read_buf(&mut input)).await?? == 0 => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            None => {}
+        }
+    }
+    Ok(answers)
 }
 
 fn request<'a>(command: &'a CommandView<'a>, frame: &FrameView<'a>, peer: &'a Peer) -> Request<'a> {
