@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    memory::FullCache,
     process::Owned,
     record::{Beside, Figures, System},
     server::{Server, Tools},
@@ -74,8 +75,14 @@ pub(crate) fn estimate(plan: &Plan, states: &[&State], percent: &[u64]) -> u64 {
 }
 
 /// Measures beside each size of a state. A size that cannot be brought about is said, and the next one tried.
-pub(crate) fn measure(session: &mut Session<'_>, state: &State, percent: &[u64]) -> Result<(), Box<dyn Error>> {
+pub(crate) fn measure(
+    session: &mut Session<'_>,
+    state: &State,
+    percent: &[u64],
+    cache: &FullCache,
+) -> Result<(), Box<dyn Error>> {
     for percent in percent {
+        cache.fill()?;
         let size = (state.full * percent / 100).max(1);
         println!("beside {size} {}", state.name);
         let alone = Server::start(session.tools, System::Ours, &[], false)?;

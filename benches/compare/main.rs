@@ -34,6 +34,7 @@ use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+use memory::FullCache;
 use record::Recorder;
 use server::Tools;
 use session::Session;
@@ -60,9 +61,6 @@ enum Mode {
         /// Seconds that Apache's broker is loaded in before a row is measured.
         #[arg(long, default_value_t = 15)]
         jvm_warm_up: u64,
-        /// Leave memory as it is, instead of touching all that is free once before the first row.
-        #[arg(long)]
-        memory_as_found: bool,
     },
     /// Measure what work costs beside what a broker has to remember.
     Growth {
@@ -107,6 +105,9 @@ struct Run {
     /// Seconds before each measurement.
     #[arg(long, default_value_t = 1)]
     warm_up: u64,
+    /// Leave memory as it is, instead of keeping the page cache full.
+    #[arg(long)]
+    memory_as_found: bool,
     /// Folder with `load` and `tenonmq`; by default that of this program.
     #[arg(long)]
     binaries: Option<PathBuf>,
@@ -136,7 +137,7 @@ impl Run {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().mode {
-        Mode::Rows { run, rows, jvm_warm_up, memory_as_found } => rows_mode(&run, &rows, jvm_warm_up, memory_as_found),
+        Mode::Rows { run, rows, jvm_warm_up } => rows_mode(&run, &rows, jvm_warm_up),
         Mode::Growth { run, states, percent } => growth_mode(&run, &states, &percent),
         Mode::Ratio(plan) => ratio::run(&plan),
         Mode::Table { results } => Summary::read(&results).map(|summary| print!("{}", table::render(&summary))),
@@ -151,18 +152,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn rows_mode(run: &Run, names: &[String], jvm_warm_up: u64, memory_as_found: bool) -> Result<(), Box<dyn Error>> {
+fn rows_mode(run: &Run, names: &[String], jvm_warm_up: u64) -> Result<(), Box<dyn Error>> {
     let rows = row::named(names)?;
     let tools = run.tools()?;
     process::end_with_signals(&tools.work)?;
     let mut recorder = Recorder::open(&run.output)?;
     let plan = session::Plan { rounds: run.rounds.max(1), seconds: run.seconds, warm_up: run.warm_up, jvm_warm_up };
     println!("{} rows, about {} minutes", rows.len(), plan.estimate(&rows).div_ceil(60));
-    if !memory_as_found {
-        memory::touch(&tools.work)?;
-    }
+    let cache = FullCache::new(&tools.work, run.memory_as_found)?;
     let mut session = Session { tools: &tools, plan, recorder: &mut recorder };
     for row in &rows {
+        cache.fill()?;
         session.row(row)?;
     }
     process::clear(&tools.work);
@@ -176,9 +176,10 @@ fn growth_mode(run: &Run, states: &[String], percent: &[u64]) -> Result<(), Box<
     let mut recorder = Recorder::open(&run.output)?;
     let plan = session::Plan { rounds: run.rounds.max(1), seconds: run.seconds, warm_up: run.warm_up, jvm_warm_up: 0 };
     println!("{} states, about {} minutes", states.len(), growth::estimate(&plan, &states, percent).div_ceil(60));
+    let cache = FullCache::new(&tools.work, run.memory_as_found)?;
     let mut session = Session { tools: &tools, plan, recorder: &mut recorder };
     for state in &states {
-        growth::measure(&mut session, state, percent)?;
+        growth::measure(&mut session, state, percent, &cache)?;
     }
     process::clear(&tools.work);
     finish(run)

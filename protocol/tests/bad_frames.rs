@@ -80,6 +80,25 @@ fn every_escape_is_understood() {
 }
 
 #[test]
+fn white_space_between_any_two_characters_of_structure_changes_nothing() {
+    let header = concat!(
+        r#"{"code":310,"extFields":{"a":"shop","b":"","name":"x\"y","i":"KEYS\u0001k\u0002"},"flag":3,"language":"JAVA","#,
+        r#""opaque":7,"remark":"why","serializeTypeCurrentRPC":"JSON","version":-475}"#
+    );
+    let plain = json(header).unwrap();
+    assert_eq!((plain.code, plain.flag, plain.opaque, plain.version), (310, 3, 7, -475));
+    assert_eq!(plain.fields, [pair("a", "shop"), pair("b", ""), pair("name", "x\"y"), pair("i", "KEYS\u{1}k\u{2}")]);
+    let mut in_string = false;
+    for (at, byte) in header.bytes().enumerate() {
+        in_string ^= byte == b'"' && header.as_bytes().get(at.wrapping_sub(1)) != Some(&b'\\');
+        if !in_string && !byte.is_ascii_digit() && byte != b'-' {
+            let spaced = format!("{} \n{}", &header[..=at], &header[at + 1..]);
+            assert_eq!(json(&spaced).unwrap(), plain, "{spaced}");
+        }
+    }
+}
+
+#[test]
 fn broken_json_is_an_error_that_says_where() {
     let at = |header: &str| match json(header) {
         Err(DecodeError::Json { at, expected }) => (at, expected),

@@ -58,8 +58,8 @@ macro_rules! header {
             }
         }
     };
-    (@read $fields:ident, $wire:literal) => { $crate::header::HeaderField::read($fields, $wire) };
+    (@read $fields:ident, $wire:literal) => { $crate::header::HeaderField::read($wire, $fields.get($wire)) };
     (@read $fields:ident, $wire:literal, $default:expr) => {
-        $crate::header::HeaderField::read_or($fields, $wire, $default)
+        $crate::header::HeaderField::read_or($wire, $fields.get($wire), $default)
     };
 }

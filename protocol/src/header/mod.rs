@@ -33,7 +33,7 @@ pub use self::transaction::*;
 
 use crate::code::RequestCode;
 use crate::error::HeaderError;
-use crate::fields::Fields;
+use crate::fields::{Fields, parse};
 use crate::writer::FieldSink;
 
 /// The header of one kind of request.
@@ -59,21 +59,21 @@ pub trait ResponseHeader<'a>: Sized {
 
 /// A type that a header field can have.
 pub trait HeaderField<'a>: Sized {
-    /// Reads the field `name`.
-    fn read(fields: &Fields<'a>, name: &'static str) -> Result<Self, HeaderError>;
+    /// Reads the text of the field `name`; `None` when it is not there.
+    fn read(name: &'static str, text: Option<&'a str>) -> Result<Self, HeaderError>;
 
     /// Writes the field `name`, or nothing when there is no value.
     fn write(&self, name: &'static str, out: &mut impl FieldSink);
 
-    /// Reads the field, or gives `default` when it is not there.
-    fn read_or(fields: &Fields<'a>, name: &'static str, default: Self) -> Result<Self, HeaderError> {
-        if fields.get(name).is_some() { Self::read(fields, name) } else { Ok(default) }
+    /// Reads the text of the field, or gives `default` when it is not there.
+    fn read_or(name: &'static str, text: Option<&'a str>, default: Self) -> Result<Self, HeaderError> {
+        if text.is_some() { Self::read(name, text) } else { Ok(default) }
     }
 }
 
 impl<'a> HeaderField<'a> for &'a str {
-    fn read(fields: &Fields<'a>, name: &'static str) -> Result<Self, HeaderError> {
-        fields.text(name)
+    fn read(name: &'static str, text: Option<&'a str>) -> Result<Self, HeaderError> {
+        text.ok_or(HeaderError::missing(name))
     }
 
     fn write(&self, name: &'static str, out: &mut impl FieldSink) {
@@ -81,9 +81,10 @@ impl<'a> HeaderField<'a> for &'a str {
     }
 }
 
+/// `true` in any case; absence and everything else is `false`, as in Java.
 impl<'a> HeaderField<'a> for bool {
-    fn read(fields: &Fields<'a>, name: &'static str) -> Result<Self, HeaderError> {
-        Ok(fields.flag(name))
+    fn read(_: &'static str, text: Option<&'a str>) -> Result<Self, HeaderError> {
+        Ok(text.is_some_and(|text| text.eq_ignore_ascii_case("true")))
     }
 
     fn write(&self, name: &'static str, out: &mut impl FieldSink) {
@@ -92,8 +93,8 @@ impl<'a> HeaderField<'a> for bool {
 }
 
 impl<'a, T: HeaderField<'a>> HeaderField<'a> for Option<T> {
-    fn read(fields: &Fields<'a>, name: &'static str) -> Result<Self, HeaderError> {
-        if fields.get(name).is_some() { T::read(fields, name).map(Some) } else { Ok(None) }
+    fn read(name: &'static str, text: Option<&'a str>) -> Result<Self, HeaderError> {
+        text.map(|_| T::read(name, text)).transpose()
     }
 
     fn write(&self, name: &'static str, out: &mut impl FieldSink) {
@@ -106,8 +107,8 @@ impl<'a, T: HeaderField<'a>> HeaderField<'a> for Option<T> {
 macro_rules! number_fields {
     ($($number:ty),*) => {$(
         impl<'a> HeaderField<'a> for $number {
-            fn read(fields: &Fields<'a>, name: &'static str) -> Result<Self, HeaderError> {
-                fields.number(name)
+            fn read(name: &'static str, text: Option<&'a str>) -> Result<Self, HeaderError> {
+                parse(name, text.ok_or(HeaderError::missing(name))?)
             }
 
             fn write(&self, name: &'static str, out: &mut impl FieldSink) {

@@ -2,7 +2,6 @@
 
 use super::HeaderField;
 use crate::error::HeaderError;
-use crate::fields::Fields;
 use crate::writer::FieldSink;
 
 /// Which of several messages of one time a search finds. Origin: `BoundaryType`.
@@ -17,8 +16,8 @@ pub enum Boundary {
 
 /// Anything but `upper`, in any case, is `Lower`.
 impl<'a> HeaderField<'a> for Boundary {
-    fn read(fields: &Fields<'a>, name: &'static str) -> Result<Self, HeaderError> {
-        let upper = fields.get(name).is_some_and(|value| value.eq_ignore_ascii_case("upper"));
+    fn read(_: &'static str, text: Option<&'a str>) -> Result<Self, HeaderError> {
+        let upper = text.is_some_and(|text| text.eq_ignore_ascii_case("upper"));
         Ok(if upper { Self::Upper } else { Self::Lower })
     }
 

@@ -2,7 +2,6 @@
 
 use super::HeaderField;
 use crate::error::HeaderError;
-use crate::fields::Fields;
 use crate::writer::FieldSink;
 
 /// What a producer says about a half message.
@@ -18,8 +17,8 @@ pub enum Verdict {
 }
 
 impl<'a> HeaderField<'a> for Verdict {
-    fn read(fields: &Fields<'a>, name: &'static str) -> Result<Self, HeaderError> {
-        match fields.number(name)? {
+    fn read(name: &'static str, text: Option<&'a str>) -> Result<Self, HeaderError> {
+        match i32::read(name, text)? {
             0 => Ok(Self::Unknown),
             8 => Ok(Self::Commit),
             12 => Ok(Self::Rollback),

@@ -31,7 +31,7 @@ pub(crate) fn scan<'a>(header: &'a [u8], scratch: &'a mut HeaderScratch) -> Resu
     scratch.clear();
     let mut scanner = Scanner { text, at: 0, scratch, error: None };
     let mut envelope = Envelope::default();
-    let scanned = scanner.object(|scanner, key| scanner.envelope_value(key, &mut envelope));
+    let scanned = scanner.header(&mut envelope);
     if scanned.and_then(|()| scanner.end()).is_err() {
         return Err(scanner.error.unwrap_or(DecodeError::Json { at: scanner.at, expected: "a header" }));
     }
@@ -61,6 +61,52 @@ struct Scanner<'t, 's> {
 }
 
 impl Scanner<'_, '_> {
+    fn header(&mut self, envelope: &mut Envelope) -> Step<()> {
+        self.skip_space();
+        self.eat(b'{', "an object")?;
+        loop {
+            while self.plain_member(envelope)? {}
+            if !self.entry(&mut |scanner: &mut Self, key| scanner.envelope_value(key, envelope))? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A member of the envelope in the form in which nearly all of them come: without white space, and a number in
+    /// digits. Anything else is left for [`entry`](Self::entry).
+    #[inline]
+    fn plain_member(&mut self, envelope: &mut Envelope) -> Step<bool> {
+        if self.peek() == Some(b',') {
+            self.at += 1;
+        }
+        let rest = self.rest();
+        let (number, name_len) = if rest.starts_with(b"\"code\":") {
+            (&mut envelope.code, 7)
+        } else if rest.starts_with(b"\"flag\":") {
+            (&mut envelope.flag, 7)
+        } else if rest.starts_with(b"\"opaque\":") {
+            (&mut envelope.opaque, 9)
+        } else if rest.starts_with(b"\"version\":") {
+            (&mut envelope.version, 10)
+        } else if rest.starts_with(b"\"extFields\":{") {
+            self.at += 12;
+            self.ext_fields()?;
+            self.separator()?;
+            return Ok(true);
+        } else if rest.starts_with(b"\"language\":\"JAVA\"") {
+            self.at += 17;
+            self.separator()?;
+            envelope.language = Language::Java;
+            return Ok(true);
+        } else {
+            return Ok(false);
+        };
+        let Some((value, len)) = plain_number(rest.get(name_len..).unwrap_or_default()) else { return Ok(false) };
+        *number = value;
+        self.at += name_len + len;
+        Ok(true)
+    }
+
     fn envelope_value(&mut self, key: Span, envelope: &mut Envelope) -> Step<()> {
         match self.scratch.resolve(self.text, key) {
             "code" => envelope.code = self.number("code")?,
@@ -86,14 +132,7 @@ impl Scanner<'_, '_> {
             _ => return Err(self.expected("an object of extFields")),
         }
         loop {
-            while let Some((name, value)) = self.plain_pair()? {
-                self.push(name, value)?;
-                if self.peek() == Some(b',') {
-                    self.at += 1;
-                } else {
-                    self.separator()?;
-                }
-            }
+            self.plain_pairs()?;
             let more = self.entry(&mut |scanner: &mut Self, name| match scanner.value()? {
                 Some(value) => scanner.push(name, value),
                 None => Ok(()),
@@ -109,33 +148,37 @@ impl Scanner<'_, '_> {
         pushed.map_err(|error| self.stop(error))
     }
 
-    /// A name and a value in the form in which nearly all of them come: `"name":"value"`, without white space or escapes
+    /// Names and values in the form in which nearly all of them come: `"name":"value",`, without white space or escapes
     /// in the name. Anything else is left for [`entry`](Self::entry).
     #[inline]
-    fn plain_pair(&mut self) -> Step<Option<(Span, Span)>> {
-        let Some(name) = self.rest().strip_prefix(b"\"") else { return Ok(None) };
-        // A guess at one letter spares the search where it holds, and branch prediction hides it.
-        let one_letter = name.get(1) == Some(&b'"') && name.first() != Some(&b'\\') && name.first() != Some(&b'"');
-        let name_len = if one_letter { 1 } else { find_string_end(name, b'"').unwrap_or_default() };
-        let Some(value) = name.get(name_len..).and_then(|rest| rest.strip_prefix(b"\":\"")) else { return Ok(None) };
-        let Some(value_len) = find_string_end(value, b'"') else { return Ok(None) };
-        let is_plain = value.get(value_len) == Some(&b'"');
-        let name_at = self.at + 1;
-        let value_at = name_at + name_len + 3;
-        let name = Span::new(name_at, name_at + name_len, false);
-        self.at = value_at + value_len;
-        if !is_plain {
-            return Ok(Some((name, self.escaped_string(value_at, b'"')?)));
+    fn plain_pairs(&mut self) -> Step<()> {
+        let bytes = self.text.as_bytes();
+        while let Some([b'"', name @ ..]) = bytes.get(self.at..) {
+            // A guess at one letter spares the search where it holds, and branch prediction hides it.
+            let (name_len, value) = match name {
+                [letter, b'"', b':', b'"', value @ ..] if !matches!(letter, b'"' | b'\\') => (1, value),
+                _ => {
+                    let len = find_string_end(name, b'"').unwrap_or_default();
+                    let Some(value) = name.get(len..).and_then(|rest| rest.strip_prefix(b"\":\"")) else { break };
+                    (len, value)
+                }
+            };
+            let Some(value_len) = find_string_end(value, b'"') else { break };
+            let name_at = self.at + 1;
+            let value_at = name_at + name_len + 3;
+            let value = if value.get(value_len) == Some(&b'"') {
+                self.at = value_at + value_len + 1;
+                Span::new(value_at, value_at + value_len, false)
+            } else {
+                self.at = value_at + value_len;
+                self.escaped_string(value_at, b'"')?
+            };
+            self.push(Span::new(name_at, name_at + name_len, false), value)?;
+            if bytes.get(self.at) != Some(&b',') {
+                return self.separator();
+            }
+            self.at += 1;
         }
-        self.at += 1;
-        Ok(Some((name, Span::new(value_at, value_at + value_len, false))))
-    }
-
-    /// Reads an object; `value` is called behind each key's colon.
-    fn object(&mut self, mut value: impl FnMut(&mut Self, Span) -> Step<()>) -> Step<()> {
-        self.skip_space();
-        self.eat(b'{', "an object")?;
-        while self.entry(&mut value)? {}
         Ok(())
     }
 
@@ -197,28 +240,13 @@ impl Scanner<'_, '_> {
 
     #[inline]
     fn number(&mut self, field: &'static str) -> Step<i32> {
-        match self.plain_number() {
-            Some(number) => Ok(number),
+        match plain_number(self.rest()) {
+            Some((number, len)) => {
+                self.at += len;
+                Ok(number)
+            }
             None => self.any_number(field),
         }
-    }
-
-    /// A number in the form in which nearly all of them come: digits before a comma or a brace. Anything else is left for
-    /// [`any_number`](Self::any_number).
-    #[inline]
-    fn plain_number(&mut self) -> Option<i32> {
-        let mut value = 0_u32;
-        for (len, byte) in self.rest().iter().enumerate() {
-            match byte {
-                b'0'..=b'9' if len < 9 => value = value * 10 + u32::from(byte - b'0'),
-                b',' | b'}' if len > 0 => {
-                    self.at += len;
-                    return Some(value.cast_signed());
-                }
-                _ => return None,
-            }
-        }
-        None
     }
 
     fn any_number(&mut self, field: &'static str) -> Step<i32> {
@@ -361,4 +389,18 @@ impl Scanner<'_, '_> {
         self.error = Some(error);
         Stop
     }
+}
+
+/// A number in the form in which nearly all of them come, digits before a comma or a brace, and how many digits it has.
+#[inline]
+fn plain_number(rest: &[u8]) -> Option<(i32, usize)> {
+    let mut value = 0_u32;
+    for (len, byte) in rest.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' if len < 9 => value = value * 10 + u32::from(byte - b'0'),
+            b',' | b'}' if len > 0 => return Some((value.cast_signed(), len)),
+            _ => return None,
+        }
+    }
+    None
 }

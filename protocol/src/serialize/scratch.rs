@@ -92,7 +92,8 @@ impl HeaderScratch {
     pub(crate) fn letters<'a, const N: usize>(&'a self, header: &'a str) -> [Option<&'a str>; N] {
         let mut values = [None; N];
         for entry in &self.entries {
-            if let [letter] = self.bytes(header, entry.name)
+            if entry.name.len() == 1
+                && let [letter] = self.bytes(header, entry.name)
                 && let Some(place) = values.get_mut(usize::from(letter.wrapping_sub(b'a')))
             {
                 *place = Some(self.resolve(header, entry.value));
