@@ -56,14 +56,21 @@ pub(crate) fn has_special(text: &str) -> bool {
 
 #[inline(always)]
 fn find(bytes: &[u8], in_word: impl Fn(u64) -> u64, is_hit: impl Fn(u8) -> bool) -> Option<usize> {
+    let first_in = |at: usize, word: &[u8; 8]| {
+        let hits = in_word(u64::from_le_bytes(*word));
+        (hits != 0).then(|| at + hits.trailing_zeros() as usize / 8)
+    };
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
-        let hits = in_word(u64::from_le_bytes(*word));
-        if hits != 0 {
-            return Some(at * 8 + hits.trailing_zeros() as usize / 8);
+        if let Some(found) = first_in(at * 8, word) {
+            return Some(found);
         }
     }
-    rest.iter().position(|&byte| is_hit(byte)).map(|at| words.len() * 8 + at)
+    match bytes.last_chunk::<8>() {
+        None => rest.iter().position(|&byte| is_hit(byte)),
+        Some(_) if rest.is_empty() => None,
+        Some(word) => first_in(bytes.len() - 8, word), // bytes that were looked at have none
+    }
 }
 
 /// Appends `text` as the inside of a JSON string.
@@ -150,8 +157,11 @@ mod tests {
     fn the_first_special_character_is_found_at_any_distance() {
         for special in ['"', '\\', '\u{1}', '\u{1f}', '\0'] {
             for distance in 0..20 {
-                let text = format!("{}{special}tail \"", "x".repeat(distance));
-                assert_eq!(find_special(text.as_bytes()), Some(distance), "{text:?}");
+                for tail in ["", "tail", "tail \"", "quite a long tail"] {
+                    let text = format!("{}{special}{tail}", "x".repeat(distance));
+                    assert_eq!(find_special(text.as_bytes()), Some(distance), "{text:?}");
+                }
+                assert_eq!(find_special("x".repeat(distance).as_bytes()), None);
             }
         }
         assert_eq!(find_special("plain text, 属性, \u{7f}".as_bytes()), None);
