@@ -1,7 +1,9 @@
 //! The thread that indexes keys behind the log.
 //!
-//! It walks the log from where the index ends to what readers may see, then sleeps until there is more. It holds nothing
-//! back: if files are removed before it comes to them, it goes on at the first one left.
+//! It walks the log from where the index ends to what readers may see, and looks again after a [`PAUSE`]: what was sent
+//! meanwhile is indexed in one go, and its senders wake nobody. Only when it has looked in vain for a while it sleeps until
+//! the next record wakes it. Who asks for what was just sent has it indexed at once ([`Indexer::catch_up`]). It holds
+//! nothing back: if files are removed before it comes to them, it goes on at the first one left.
 //!
 //! Where it was is kept in `tenonmq/indexed` (log offset and number of index files), so that a start does not walk records
 //! without keys again. The note is an aid: without it the walk begins at the last indexed record.
@@ -14,7 +16,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use tenonmq_protocol::message::{LogItem, RecordError};
+use tenonmq_protocol::message::{LogItem, RawRecord};
 
 use crate::commit_log::CommitLog;
 use crate::error::FileError;
@@ -24,8 +26,10 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
 use crate::watermark::Mark;
 
-/// Shortest time between two looks for new records: a send does not pay for waking this thread more often.
-const PAUSE: Duration = Duration::from_millis(3);
+/// Time between two looks for new records.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Looks in vain after which it waits to be woken: a store that does nothing wakes nobody either.
+const LOOKS: u32 = 20;
 /// Time after which a failed step is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Records indexed in one step, in which a cut has to wait.
@@ -92,14 +96,18 @@ impl Indexer {
             return;
         }
         let stopped = || self.stop.load(Ordering::SeqCst);
+        let mut looks = 0;
         while !stopped() {
             match self.step() {
                 Ok(0) => {
-                    let more = self.log.reached(Mark::Confirmed, self.indexed() + 1, stopped);
-                    block_on(more);
+                    looks += 1;
+                    if looks > LOOKS {
+                        let more = self.log.reached(Mark::Confirmed, self.indexed() + 1, stopped);
+                        block_on(more);
+                    }
                     self.pause(PAUSE);
                 }
-                Ok(_) => {}
+                Ok(_) => looks = 0,
                 Err(error) => {
                     tracing::error!(%error, cause = %error.source, "keys are not indexed for now");
                     self.pause(RETRY);
@@ -142,20 +150,18 @@ impl Indexer {
                 if rest.is_empty() {
                     break;
                 }
-                match LogItem::parse(rest) {
-                    Ok(LogItem::Record(record)) => {
-                        builder.add_record(&record, at)?;
-                        at += record.len() as u64;
-                    }
-                    Ok(LogItem::Blank { .. } | LogItem::End) => at = segment.end().min(visible),
-                    Err(RecordError::TopicNotUtf8) => at += total_size(rest),
-                    Err(error) => {
+                if let Ok(record) = RawRecord::parse(rest) {
+                    builder.add(&record, at)?;
+                    at += record.len() as u64;
+                } else {
+                    if let Err(error) = LogItem::parse(rest) {
                         // The log was checked when it was opened, and nothing below the visible end changes.
                         tracing::error!(offset = at, %error, "the rest of a commit-log file cannot be indexed");
-                        at = segment.end().min(visible);
                     }
+                    at = segment.end().min(visible);
                 }
             }
+            builder.finish()?;
         }
         *position = at;
         self.indexed.store(at, Ordering::Release);
@@ -168,10 +174,6 @@ impl Indexer {
             self.stopping.1.wait_for(&mut held, time);
         }
     }
-}
-
-fn total_size(rest: &[u8]) -> u64 {
-    rest.first_chunk().map_or(8, |size| u64::from(u32::from_be_bytes(*size)).max(8))
 }
 
 /// Where to begin.

@@ -10,6 +10,9 @@ use crate::{core::Core, error::Refusal};
 const MOST: usize = 64;
 /// Entries of the index looked at, for each message asked for, when some of the first are of other keys with its hash.
 const WIDER: usize = 16;
+/// Bytes of the log that one question has indexed first. Only after a start there is more, and then it is answered from what
+/// is indexed so far.
+const INDEX_AT_ONCE: u64 = 1 << 20;
 
 /// What a query by key found.
 pub struct Found {
@@ -21,7 +24,7 @@ pub struct Found {
     pub index_offset: i64,
 }
 
-/// Messages of a topic with a key, stored within a time.
+/// Messages of a topic with a key, stored within a time. The one that was just sent is among them.
 ///
 /// # Errors
 /// 22 when there is none.
@@ -33,6 +36,7 @@ pub fn by_key(core: &Core, header: &QueryMessage<'_>) -> Result<Found, Refusal> 
     };
     let asked = asked.min(MOST);
     let (begin, end) = (header.begin_timestamp, header.end_timestamp);
+    core.store.index_now(INDEX_AT_ONCE);
     let query = |most| {
         let mut found = core.store.query_by_key(header.topic, header.key, most, begin, end);
         let candidates = found.records.len();

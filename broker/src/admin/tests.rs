@@ -67,6 +67,24 @@ fn queue(queue_id: i32) -> MessageQueue {
 }
 
 #[tokio::test]
+async fn a_message_is_found_by_its_key_as_soon_as_it_is_stored() {
+    let broker = TestBroker::new();
+    broker.topic("orders", 1);
+    for n in 0..20 {
+        let key = format!("order-{n}");
+        broker.store_with("orders", 0, b"x", &format!("KEYS\u{1}{key}\u{2}"), 0);
+        let wanted = [
+            ("topic", "orders"),
+            ("key", &key),
+            ("maxNum", "32"),
+            ("beginTimestamp", "0"),
+            ("endTimestamp", "9223372036854775807"),
+        ];
+        assert_eq!(ask(&broker, Code::QUERY_MESSAGE, &wanted).await.code, 0, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn a_group_that_an_administrator_sets_is_listed_and_outlives_a_restart() {
     let broker = TestBroker::new();
     let group = SubscriptionGroupConfig {

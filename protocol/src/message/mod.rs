@@ -21,4 +21,4 @@ pub use self::flags::{SysFlag, TransactionType};
 pub use self::id::{OffsetMessageId, UniqueKey, UniqueKeyGenerator};
 pub use self::properties::{Properties, java_hash, tags_code};
 pub use self::queue::MessageQueue;
-pub use self::record::{Assigned, LogItem, NewRecord, RecordError, RecordView, body_crc};
+pub use self::record::{Assigned, LogItem, NewRecord, RawRecord, RecordError, RecordView, body_crc};

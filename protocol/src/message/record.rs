@@ -15,7 +15,7 @@ use bytes::BufMut;
 use super::bytes::{canonical, host_len};
 use super::flags::SysFlag;
 
-pub use super::view::{LogItem, PropertiesCrc, RecordError, RecordView};
+pub use super::view::{LogItem, PropertiesCrc, RawRecord, RecordError, RecordView};
 
 /// Magic of a record whose topic length takes one byte.
 pub const MAGIC_V1: i32 = 0xDAA3_20A7_u32 as i32;

@@ -123,8 +123,21 @@ pub struct RecordView<'a> {
     sys_flag: SysFlag,
 }
 
-impl<'a> RecordView<'a> {
+/// One whole record, borrowed, for who reads many and needs little of each. Every length inside it has been checked; the
+/// topic need not be UTF-8.
+#[derive(Clone, Copy)]
+pub struct RawRecord<'a> {
+    /// Exactly the record.
+    bytes: &'a [u8],
+    body: &'a [u8],
+    topic: &'a [u8],
+    properties: &'a [u8],
+    sys_flag: SysFlag,
+}
+
+impl<'a> RawRecord<'a> {
     /// Reads the record at the start of `buf`; bytes behind it do not matter. Checks structure, not checksums.
+    #[inline]
     pub fn parse(buf: &'a [u8]) -> Result<Self, RecordError> {
         let truncated = |needed| RecordError::Truncated { needed, available: buf.len() };
         let (size, magic) = (i32_at(buf, 0), i32_at(buf, 4));
@@ -146,6 +159,50 @@ impl<'a> RecordView<'a> {
         if rest.at != total {
             return Err(RecordError::Size { total, parts: rest.at });
         }
+        Ok(Self { bytes, body, topic, properties, sys_flag })
+    }
+
+    /// Length of the whole record in bytes.
+    #[allow(clippy::len_without_is_empty, reason = "a record is never empty")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The system flag.
+    pub fn sys_flag(&self) -> SysFlag {
+        self.sys_flag
+    }
+
+    /// When it was stored, in milliseconds.
+    #[inline]
+    pub fn store_timestamp(&self) -> i64 {
+        i64_at(self.bytes, 48 + host_len(self.sys_flag.born_host_v6()))
+    }
+
+    /// The topic it is stored under.
+    pub fn topic_bytes(&self) -> &'a [u8] {
+        self.topic
+    }
+
+    /// The property text.
+    pub fn properties_bytes(&self) -> &'a [u8] {
+        self.properties
+    }
+}
+
+impl std::fmt::Debug for RawRecord<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawRecord")
+            .field("topic", &self.topic.escape_ascii().to_string())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> RecordView<'a> {
+    /// Reads the record at the start of `buf`; bytes behind it do not matter. Checks structure, not checksums.
+    pub fn parse(buf: &'a [u8]) -> Result<Self, RecordError> {
+        let RawRecord { bytes, body, topic, properties, sys_flag } = RawRecord::parse(buf)?;
         let topic = std::str::from_utf8(topic).map_err(|_| RecordError::TopicNotUtf8)?;
         Ok(Self { bytes, body, topic, properties, sys_flag })
     }

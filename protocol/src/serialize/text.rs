@@ -28,6 +28,7 @@ pub(crate) fn find_string_end(bytes: &[u8], quote: u8) -> Option<usize> {
 }
 
 /// Offset of the first byte that equals `byte`.
+#[inline]
 pub(crate) fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
     let pattern = LOW * u64::from(byte);
     find(bytes, |word| zero_bytes(word ^ pattern), |found| found == byte)

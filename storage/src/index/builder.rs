@@ -6,19 +6,24 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use tenonmq_protocol::message::properties::{find_each, names};
-use tenonmq_protocol::message::{RecordView, TransactionType};
+use tenonmq_protocol::message::{RawRecord, TransactionType};
 
-use super::file::IndexFile;
-use super::{Index, key_hash};
+use super::file::{IndexFile, Key};
+use super::{Index, hash_behind, topic_hash};
 use crate::error::FileError;
 use crate::sync::MutexGuard;
 
-/// The right to add to an [`Index`], for one record after the other.
+/// Keys that are taken together to the file. Their slots are anywhere in it: the processor fetches those of several keys
+/// at a time when nothing else is between them.
+const TOGETHER: usize = 64;
+
+/// The right to add to an [`Index`], for one record after the other, in the order of the log.
 pub struct Builder<'a> {
     index: &'a Index,
     newest: Option<Arc<IndexFile>>,
+    /// Keys that are not in the file yet.
+    waiting: Vec<Key>,
     _writing: MutexGuard<'a, ()>,
 }
 
@@ -26,61 +31,85 @@ impl Index {
     /// Waits until nobody else adds to the index or removes from it.
     pub fn build(&self) -> Builder<'_> {
         let writing = self.writing.lock();
-        Builder { index: self, newest: self.files.load().last().cloned(), _writing: writing }
+        let newest = self.files.load().last().cloned();
+        Builder { index: self, newest, waiting: Vec::with_capacity(TOGETHER + 4), _writing: writing }
     }
 }
 
 impl Builder<'_> {
-    /// Adds the keys of a record that lies at `physical` in the log. Rolled-back records and those without keys are left out.
+    /// Adds the keys of a record that lies at `physical` in the log. Rolled-back records and those without keys are left out,
+    /// and so is what is there: records before the last indexed one, and those keys of the last one that were added.
     ///
-    /// After an error the same record should be given again later.
-    pub fn add_record(&mut self, record: &RecordView<'_>, physical: u64) -> Result<(), FileError> {
+    /// Keys may wait for those of other records until [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// Some of what was added so far may not be there (disk full). Whoever adds all of it again adds what is missing.
+    pub fn add(&mut self, record: &RawRecord<'_>, physical: u64) -> Result<(), FileError> {
         if record.sys_flag().transaction() == TransactionType::Rollback {
             return Ok(());
         }
-        self.add(record.topic(), keys(record.properties_bytes()), physical, record.store_timestamp())
+        let Some(topic) = topic_hash(record.topic_bytes()) else { return Ok(()) };
+        let hashes = key_bytes(record.properties_bytes()).filter_map(|key| hash_behind(topic, key));
+        self.add_hashes(hashes, physical, record.store_timestamp())
     }
 
-    /// Adds the keys of one record, in this order. A record before the last indexed one is ignored, and so are those
-    /// keys of the last one that are there.
-    ///
-    /// An error (disk full) may leave some of the keys added; add the record again later.
-    pub fn add<'k>(
+    /// Adds hashes of one record, as [`add`](Self::add) does.
+    pub(super) fn add_hashes(
         &mut self,
-        topic: &str,
-        keys: impl IntoIterator<Item = &'k str>,
+        hashes: impl IntoIterator<Item = u32>,
         physical: u64,
-        store_timestamp: i64,
+        timestamp: i64,
     ) -> Result<(), FileError> {
-        let hashes: SmallVec<[u32; 4]> = keys.into_iter().map(|key| key_hash(topic, key)).collect();
-        let Ok(offset) = i64::try_from(physical) else { return Ok(()) };
-        let newest = self.newest.as_deref();
-        if newest.is_some_and(|file| offset < file.header().end_physical) {
-            return Ok(());
+        let Ok(physical) = i64::try_from(physical) else { return Ok(()) };
+        self.waiting.extend(hashes.into_iter().map(|hash| Key { hash, physical, timestamp }));
+        if self.waiting.len() < TOGETHER { Ok(()) } else { self.write() }
+    }
+
+    /// Takes what waits to the file.
+    ///
+    /// # Errors
+    /// As those of [`add`](Self::add).
+    pub fn finish(mut self) -> Result<(), FileError> {
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), FileError> {
+        let mut keys = missing(self.newest.as_deref(), &self.waiting);
+        while !keys.is_empty() {
+            let put = match &self.newest {
+                Some(file) => file.put(&*self.index.fs, keys).map_err(FileError::of("write", file.path()))?,
+                None => 0,
+            };
+            keys = keys.get(put..).unwrap_or_default();
+            if !keys.is_empty() {
+                self.newest = Some(self.index.start_file(self.newest.as_deref())?);
+            }
         }
-        // Of the last indexed record only the keys behind the last entry are missing, if any.
-        let last = newest.and_then(IndexFile::last).filter(|&(_, last)| last == offset);
-        let done = last.and_then(|(last, _)| hashes.iter().position(|&hash| hash == last)).map_or(0, |at| at + 1);
-        for &hash in hashes.iter().skip(done) {
-            self.put(hash, offset, store_timestamp)?;
-        }
+        self.waiting.clear();
         Ok(())
     }
+}
 
-    fn put(&mut self, hash: u32, physical: i64, timestamp: i64) -> Result<(), FileError> {
-        loop {
-            if let Some(file) = self.newest.as_ref().filter(|file| !file.is_full()) {
-                file.put(&*self.index.fs, hash, physical, timestamp).map_err(FileError::of("write", file.path()))?;
-                return Ok(());
-            }
-            self.newest = Some(self.index.start_file(self.newest.as_deref())?);
-        }
-    }
+/// Those of `keys` that the index does not have. Of the last indexed record only those behind the last entry are missing.
+fn missing<'k>(newest: Option<&IndexFile>, keys: &'k [Key]) -> &'k [Key] {
+    let Some(file) = newest else { return keys };
+    let end = file.header().end_physical;
+    let keys = keys.get(keys.partition_point(|key| key.physical < end)..).unwrap_or_default();
+    let Some((hash, last)) = file.last().filter(|(_, last)| keys.first().is_some_and(|key| key.physical == *last))
+    else {
+        return keys;
+    };
+    let done = keys.iter().take_while(|key| key.physical == last).position(|key| key.hash == hash);
+    keys.get(done.map_or(0, |at| at + 1)..).unwrap_or_default()
 }
 
 /// The keys in a property text: the unique key, then the words of `KEYS`. A key that is not UTF-8 is left out.
 pub fn keys(properties: &[u8]) -> impl Iterator<Item = &str> {
+    key_bytes(properties).filter_map(|key| std::str::from_utf8(key).ok())
+}
+
+fn key_bytes(properties: &[u8]) -> impl Iterator<Item = &[u8]> {
     let [unique, words] = find_each(properties, [names::UNIQ_KEY, names::KEYS]);
-    let text = |value: Option<_>| value.and_then(|value| std::str::from_utf8(value).ok());
-    text(unique).into_iter().chain(text(words).unwrap_or_default().split(' ').filter(|word| !word.is_empty()))
+    let words = words.unwrap_or_default().split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    unique.into_iter().chain(words)
 }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Entry 0 is never used: it means "none". One thread writes and any number read: an entry is written before the slot
-//! that leads to it. The header in memory is what counts; the one in the file follows it and is read at start only.
+//! that leads to it. The header in memory is what counts; the one in the file follows it, once for all entries that are
+//! added together, and is read at start only.
 //!
 //! The file is made at full size but sparse. Blocks for header and slots are reserved when it is made and those for
 //! entries ahead of the writer, so a full disk is an error and not a signal.
@@ -20,14 +21,14 @@ use std::path::{Path, PathBuf};
 use crate::error::FileError;
 use crate::fs::{FileSystem, OpenMode};
 use crate::mmap::{Grain, MappedCells};
-use crate::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicI64, AtomicU32, Ordering, fence};
 
 /// Length of the header in bytes.
 pub(crate) const HEADER_LEN: usize = 40;
 const SLOT_LEN: usize = 4;
 const ENTRY_LEN: usize = 20;
 /// Bytes reserved ahead of the entries.
-const STEP: usize = 1 << 20;
+const BLOCKS_AHEAD: usize = 1 << 20;
 
 /// Numbers of slots and entries of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +99,17 @@ impl Header {
     }
 }
 
+/// A key of a record, to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// Hash of topic and key.
+    pub(crate) hash: u32,
+    /// Log offset of the record.
+    pub(crate) physical: i64,
+    /// When it was stored, in milliseconds since the Unix epoch.
+    pub(crate) timestamp: i64,
+}
+
 /// What a query looks for in a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
@@ -141,7 +153,7 @@ impl IndexFile {
         let made = || -> io::Result<Self> {
             fs.set_len(&file, path, layout.file_len())?;
             let made = Self::map(file, path.to_owned(), layout, header)?;
-            made.cells.reserve(fs, layout.entry_at(1), STEP)?;
+            made.cells.reserve(fs, layout.entry_at(1), BLOCKS_AHEAD)?;
             made.write_header(header);
             Ok(made)
         };
@@ -193,47 +205,47 @@ impl IndexFile {
         }
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.next_entry.load(Ordering::Acquire) >= self.layout.entries
-    }
-
-    /// Adds an entry; false when the file is full. One thread at a time.
-    pub(crate) fn put(&self, fs: &dyn FileSystem, hash: u32, physical: i64, timestamp: i64) -> io::Result<bool> {
+    /// Adds entries, as many as there is room for, and returns how many. One thread at a time.
+    ///
+    /// The file's header follows when all are in: a process that is killed before leaves a file that is not full, which
+    /// the next start removes.
+    pub(crate) fn put(&self, fs: &dyn FileSystem, keys: &[Key]) -> io::Result<usize> {
         let mut header = self.header();
-        let number = header.next_entry;
-        if number >= self.layout.entries {
-            return Ok(false);
+        let room = self.layout.entries.saturating_sub(header.next_entry) as usize;
+        let keys = keys.get(..room).unwrap_or(keys);
+        let Some(last) = keys.last() else { return Ok(0) };
+        self.cells.reserve(fs, self.layout.entry_at(header.next_entry) + ENTRY_LEN * keys.len(), BLOCKS_AHEAD)?;
+        for key in keys {
+            let number = header.next_entry;
+            let previous = self.slot(key.hash).filter(|&previous| previous < number).unwrap_or(0);
+            let after = seconds_after(header.begin_timestamp, key.timestamp);
+            if number == 1 {
+                header.begin_timestamp = key.timestamp;
+                header.begin_physical = key.physical;
+                self.begin_timestamp.store(key.timestamp, Ordering::Relaxed);
+                self.begin_physical.store(key.physical, Ordering::Relaxed);
+            }
+            header.used_slots += u32::from(previous == 0);
+            header.next_entry = number + 1;
+            let entry = IndexEntry { hash: key.hash, physical: key.physical, seconds: after, previous };
+            self.write(self.layout.entry_at(number), &entry.to_bytes())?;
+            fence(Ordering::Release); // pairs with the fence in `newest_in_slot`
+            self.write(self.layout.slot_at(key.hash), &number.to_be_bytes())?;
+            // Pairs with the load in `header`: who sees the number sees entry and slot.
+            self.next_entry.store(header.next_entry, Ordering::Release);
         }
-        let at = self.layout.entry_at(number);
-        self.cells.reserve(fs, at + ENTRY_LEN, STEP)?;
-        let previous = self.newest_in_slot(hash, number);
-        let mut entry = [0; ENTRY_LEN];
-        entry[..4].copy_from_slice(&hash.to_be_bytes());
-        entry[4..12].copy_from_slice(&physical.to_be_bytes());
-        entry[12..16].copy_from_slice(&seconds_after(header.begin_timestamp, timestamp).to_be_bytes());
-        entry[16..].copy_from_slice(&previous.to_be_bytes());
-
-        if number == 1 {
-            header.begin_timestamp = timestamp;
-            header.begin_physical = physical;
-        }
-        header.end_timestamp = timestamp;
-        header.end_physical = physical;
-        header.used_slots += u32::from(previous == 0);
-        header.next_entry = number + 1;
-        let slot = self.layout.slot_at(hash);
-        if !self.cells.write(at, &entry) || !self.cells.write(slot, &number.to_be_bytes()) {
-            return Err(io::Error::other("reserved space is not writable"));
-        }
-        self.write_header(header);
-        self.begin_timestamp.store(header.begin_timestamp, Ordering::Relaxed);
-        self.begin_physical.store(header.begin_physical, Ordering::Relaxed);
+        header.end_timestamp = last.timestamp;
+        header.end_physical = last.physical;
         self.end_timestamp.store(header.end_timestamp, Ordering::Relaxed);
         self.end_physical.store(header.end_physical, Ordering::Relaxed);
         self.used_slots.store(header.used_slots, Ordering::Relaxed);
-        // Pairs with the load in `header`: who sees the number sees entry and slot.
-        self.next_entry.store(header.next_entry, Ordering::Release);
-        Ok(true)
+        self.write_header(header);
+        Ok(keys.len())
+    }
+
+    #[inline]
+    fn write(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
+        if self.cells.write(at, bytes) { Ok(()) } else { Err(io::Error::other("reserved space is not writable")) }
     }
 
     /// Key hash and log offset of the last entry.
@@ -254,7 +266,7 @@ impl IndexFile {
     /// Entries know their time in whole seconds, so one is taken if any part of its second is in the wanted range.
     pub(crate) fn query(&self, wanted: Wanted, mut found: impl FnMut(i64) -> bool) {
         let header = self.header();
-        let mut number = self.newest_in_slot(wanted.hash, header.next_entry);
+        let mut number = self.newest_in_slot(wanted.hash);
         while number > 0 {
             let Some(entry) = self.entry(number) else { return };
             if entry.seconds < 0 {
@@ -283,11 +295,18 @@ impl IndexFile {
         self.cells.sync(fs).map_err(FileError::of("sync", self.path()))
     }
 
-    /// Number of the newest entry in the slot of `hash`, 0 for none. Numbers that are not below `next` are damage.
-    fn newest_in_slot(&self, hash: u32, next: u32) -> u32 {
-        let slot = self.cells.read(self.layout.slot_at(hash)).map_or(0, u32::from_be_bytes);
-        // A reader may meet the entry that is being added: its slot is written, `next` not yet raised.
-        if slot > next || slot >= self.layout.entries { 0 } else { slot }
+    /// Number of the newest entry in the slot of `hash`, 0 for none. Numbers behind the last entry are damage.
+    fn newest_in_slot(&self, hash: u32) -> u32 {
+        let slot = self.slot(hash);
+        fence(Ordering::Acquire); // pairs with the fence in `put`
+        // Who sees a number in a slot sees its entry, and that the one before it was added.
+        slot.filter(|&slot| slot <= self.next_entry.load(Ordering::Relaxed) && slot < self.layout.entries).unwrap_or(0)
+    }
+
+    /// What the slot of `hash` holds.
+    #[inline]
+    fn slot(&self, hash: u32) -> Option<u32> {
+        self.cells.read(self.layout.slot_at(hash)).map(u32::from_be_bytes)
     }
 
     fn entry(&self, number: u32) -> Option<IndexEntry> {
@@ -310,12 +329,23 @@ impl IndexFile {
     }
 }
 
-/// An entry as read.
+/// An entry as it lies in the file.
 struct IndexEntry {
     hash: u32,
     physical: i64,
     seconds: i32,
     previous: u32,
+}
+
+impl IndexEntry {
+    fn to_bytes(&self) -> [u8; ENTRY_LEN] {
+        let mut bytes = [0; ENTRY_LEN];
+        bytes[..4].copy_from_slice(&self.hash.to_be_bytes());
+        bytes[4..12].copy_from_slice(&self.physical.to_be_bytes());
+        bytes[12..16].copy_from_slice(&self.seconds.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.previous.to_be_bytes());
+        bytes
+    }
 }
 
 /// Whole seconds from the begin of a file to `timestamp`, as an entry stores them. A file without begin gives 0.

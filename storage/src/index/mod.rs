@@ -7,7 +7,7 @@
 //! order in time. Queries take no lock and see files that are being written.
 
 pub mod builder;
-mod file;
+pub(crate) mod file;
 #[cfg(test)]
 mod tests;
 
@@ -55,7 +55,8 @@ pub struct Index {
 
 impl Index {
     /// Opens the files below `index/`. After an unclean end (`clean` is false) files that may not be wholly on disk are
-    /// removed: those that end after the checkpoint's index time. Files of another size are left alone and not used.
+    /// removed: those that end after the checkpoint's index time, and those that are not full. Files of another size are
+    /// left alone and not used.
     pub fn open(
         config: &StoreConfig,
         fs: &Arc<dyn FileSystem>,
@@ -76,7 +77,7 @@ impl Index {
                     "index file of another size is not used (maxHashSlotNum, maxIndexNum)");
                 continue;
             }
-            if !clean && read_header(&**fs, &path)?.end_timestamp > checkpoint.index_timestamp() {
+            if !clean && !is_on_disk(&read_header(&**fs, &path)?, layout, checkpoint) {
                 fs.remove_file(&path).map_err(FileError::of("remove", &path))?;
                 continue;
             }
@@ -222,6 +223,12 @@ fn local_time(ms: i64) -> u64 {
     at.strftime("%Y%m%d%H%M%S%3f").to_string().parse().unwrap_or(0)
 }
 
+/// Whether all of a file was on disk before the last run ended: it was full, and the checkpoint says so. (What is not full may
+/// hold more than its header knows.)
+fn is_on_disk(header: &Header, layout: Layout, checkpoint: &Checkpoint) -> bool {
+    header.next_entry >= layout.entries && header.end_timestamp <= checkpoint.index_timestamp()
+}
+
 fn is_file_name(name: &str) -> bool {
     name.len() == 17 && name.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -235,6 +242,18 @@ fn read_header(fs: &dyn FileSystem, path: &Path) -> Result<Header, FileError> {
 
 /// Absolute value of Java's hash of `topic#key`; 0 for the one number that has none.
 fn key_hash(topic: &str, key: &str) -> u32 {
-    let hash = [topic, "#", key].into_iter().fold(0, java_hash_behind);
-    hash.checked_abs().unwrap_or(0).cast_unsigned()
+    topic_hash(topic.as_bytes()).and_then(|topic| hash_behind(topic, key.as_bytes())).unwrap_or(0)
+}
+
+/// Java's hash of `topic#`; `None` when it is not UTF-8.
+#[inline]
+fn topic_hash(topic: &[u8]) -> Option<i32> {
+    java_hash_behind(java_hash_behind(0, topic)?, b"#")
+}
+
+/// The hash of a key behind that of its topic; `None` when it is not UTF-8.
+#[inline]
+fn hash_behind(topic: i32, key: &[u8]) -> Option<u32> {
+    let hash = java_hash_behind(topic, key)?;
+    Some(hash.checked_abs().unwrap_or(0).cast_unsigned())
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tenonmq_protocol::message::{RawRecord, RecordView};
+
 use super::builder::keys;
 use super::*;
 use crate::clock::ManualClock;
@@ -49,6 +51,18 @@ fn find(index: &Index, key: &str) -> Vec<u64> {
     index.query("T", key, 64, ALL_TIME.0, ALL_TIME.1).offsets
 }
 
+fn add(index: &Index, keys: &[&str], physical: u64, store_timestamp: i64) -> Result<(), FileError> {
+    let mut builder = index.build();
+    builder.add_hashes(keys.iter().map(|key| key_hash("T", key)), physical, store_timestamp)?;
+    builder.finish()
+}
+
+fn add_record(index: &Index, record: &RecordView<'_>, physical: u64) {
+    let mut builder = index.build();
+    builder.add(&RawRecord::parse(record.bytes()).unwrap(), physical).unwrap();
+    builder.finish().unwrap();
+}
+
 #[test]
 fn every_query_on_captured_files_gives_what_apache_gives() {
     for variant in ["clean", "ext"] {
@@ -80,7 +94,7 @@ fn the_index_built_from_the_log_equals_apaches_files_byte_for_byte() {
         let bench = Bench::new(golden.config(target.path()), Arc::new(RealFs));
         let index = bench.open(true);
         for (physical, record) in golden.records() {
-            index.build().add_record(&record, physical).unwrap();
+            add_record(&index, &record, physical);
         }
         let content = |root: &Path| -> Vec<Vec<u8>> {
             let files = crate::golden::files_below(&root.join("index"));
@@ -102,7 +116,7 @@ fn after_a_crash_files_newer_than_the_checkpoint_go_and_building_brings_their_ke
     assert_eq!(index.file_count(), 3);
     assert_eq!(index.last_offset(), Some(282_999));
     for (physical, record) in golden.records() {
-        index.build().add_record(&record, physical).unwrap();
+        add_record(&index, &record, physical);
     }
     // The record at 282999 was indexed to its end, so it is not put a second time.
     assert_eq!(index.files.load()[3].header().next_entry, 110);
@@ -112,6 +126,20 @@ fn after_a_crash_files_newer_than_the_checkpoint_go_and_building_brings_their_ke
             assert!(hits.contains(&physical), "{} {key}", record.topic());
         }
     }
+}
+
+#[test]
+fn after_a_crash_a_file_that_is_not_full_goes_whatever_its_header_says() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::tiny(root.path());
+    let index = bench.open(true);
+    for n in 0..6 {
+        add(&index, &["k"], n * 100, 1_000).unwrap();
+    }
+    assert_eq!(bench.checkpoint.index_timestamp(), 1_000, "as late as the second file");
+    drop(index);
+    let index = bench.open(false);
+    assert_eq!((bench.names().len(), index.file_count(), index.last_offset()), (1, 1, Some(300)));
 }
 
 #[test]
@@ -152,7 +180,7 @@ fn newest_comes_first_over_several_files_and_no_more_than_asked() {
     let bench = Bench::tiny(root.path());
     let index = bench.open(true);
     for n in 0..10 {
-        index.build().add("T", ["k"], n * 100, 1_000_000 + n as i64).unwrap();
+        add(&index, &["k"], n * 100, 1_000_000 + n as i64).unwrap();
     }
     assert_eq!(index.file_count(), 3);
     assert_eq!(find(&index, "k"), [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]);
@@ -167,7 +195,7 @@ fn a_query_sees_only_the_seconds_asked_for() {
     let root = tempfile::tempdir().unwrap();
     let index = Bench::tiny(root.path()).open(true);
     for n in 0..10u64 {
-        index.build().add("T", ["k"], n, 1_000_000 + 2_000 * n as i64).unwrap();
+        add(&index, &["k"], n, 1_000_000 + 2_000 * n as i64).unwrap();
     }
     let within = |begin, end| index.query("T", "k", 64, begin, end).offsets;
     assert_eq!(within(1_004_000, 1_008_000), [4, 3, 2]);
@@ -180,14 +208,14 @@ fn a_query_sees_only_the_seconds_asked_for() {
 fn a_record_given_twice_is_found_once() {
     let root = tempfile::tempdir().unwrap();
     let index = Bench::tiny(root.path()).open(true);
-    index.build().add("T", ["a", "b"], 10, 1_000).unwrap();
-    index.build().add("T", ["a", "b"], 10, 1_000).unwrap();
+    add(&index, &["a", "b"], 10, 1_000).unwrap();
+    add(&index, &["a", "b"], 10, 1_000).unwrap();
     assert_eq!(index.files.load()[0].header().next_entry, 3);
-    index.build().add("T", ["c"], 20, 1_000).unwrap();
-    index.build().add("T", ["a"], 10, 1_000).unwrap();
+    add(&index, &["c"], 20, 1_000).unwrap();
+    add(&index, &["a"], 10, 1_000).unwrap();
     assert_eq!(find(&index, "a"), [10]);
     // Interrupted between its keys: given again, and still found once.
-    index.build().add("T", ["c", "d"], 20, 1_000).unwrap();
+    add(&index, &["c", "d"], 20, 1_000).unwrap();
     assert_eq!(find(&index, "c"), [20]);
     assert_eq!(find(&index, "d"), [20]);
 }
@@ -199,14 +227,14 @@ fn a_full_file_is_durable_and_in_the_checkpoint_before_the_next_begins() {
     let bench = Bench::with_fs(root.path(), fs.clone());
     let index = bench.open(true);
     for n in 0..4 {
-        index.build().add("T", ["k"], n, 1_000 + n as i64).unwrap();
+        add(&index, &["k"], n, 1_000 + n as i64).unwrap();
     }
     assert_eq!(bench.checkpoint.index_timestamp(), 0);
     fs.fail(Op::Sync, std::io::ErrorKind::Other);
-    assert!(index.build().add("T", ["k"], 4, 2_000).is_err());
+    assert!(add(&index, &["k"], 4, 2_000).is_err());
     assert_eq!(bench.checkpoint.index_timestamp(), 0);
     fs.heal(Op::Sync);
-    index.build().add("T", ["k"], 4, 2_000).unwrap();
+    add(&index, &["k"], 4, 2_000).unwrap();
     assert_eq!(bench.checkpoint.index_timestamp(), 1_003);
 }
 
@@ -217,11 +245,11 @@ fn a_full_disk_is_an_error_that_goes_away_and_leaves_nothing_behind() {
     let bench = Bench::with_fs(root.path(), fs.clone());
     let index = bench.open(true);
     fs.fail(Op::Preallocate, std::io::ErrorKind::StorageFull);
-    assert!(index.build().add("T", ["k"], 0, 1_000).is_err());
+    assert!(add(&index, &["k"], 0, 1_000).is_err());
     assert_eq!(bench.names().len(), 0);
     assert!(find(&index, "k").is_empty());
     fs.heal(Op::Preallocate);
-    index.build().add("T", ["k"], 0, 1_000).unwrap();
+    add(&index, &["k"], 0, 1_000).unwrap();
     assert_eq!(find(&index, "k"), [0]);
 }
 
@@ -231,7 +259,7 @@ fn names_are_times_and_always_grow() {
     let bench = Bench::tiny(root.path());
     let index = bench.open(true);
     for n in 0..9 {
-        index.build().add("T", ["k"], n, 1_000).unwrap();
+        add(&index, &["k"], n, 1_000).unwrap();
         if n == 5 {
             bench.manual.set(1_000_000);
         }
@@ -250,7 +278,7 @@ fn files_that_point_before_the_log_go_but_never_the_newest() {
     let bench = Bench::tiny(root.path());
     let index = bench.open(true);
     for n in 0..10 {
-        index.build().add("T", ["k"], n * 100, 1_000).unwrap();
+        add(&index, &["k"], n * 100, 1_000).unwrap();
     }
     assert_eq!(index.delete_before(300).unwrap(), 0);
     assert_eq!(index.delete_before(301).unwrap(), 1);
@@ -266,11 +294,11 @@ fn cutting_the_log_drops_the_files_that_know_more() {
     let bench = Bench::tiny(root.path());
     let index = bench.open(true);
     for n in 0..10 {
-        index.build().add("T", ["k"], n * 100, 1_000).unwrap();
+        add(&index, &["k"], n * 100, 1_000).unwrap();
     }
     index.truncate(600).unwrap();
     assert_eq!(index.last_offset(), Some(300));
-    index.build().add("T", ["k"], 600, 2_000).unwrap();
+    add(&index, &["k"], 600, 2_000).unwrap();
     assert_eq!(find(&index, "k"), [600, 300, 200, 100, 0]);
     index.clear().unwrap();
     assert_eq!((index.last_offset(), bench.names().len()), (None, 0));
@@ -282,7 +310,7 @@ fn a_damaged_chain_ends_instead_of_going_round() {
     let bench = Bench::tiny(root.path());
     let index = bench.open(true);
     for n in 0..4 {
-        index.build().add("T", ["k"], n, 1_000).unwrap();
+        add(&index, &["k"], n, 1_000).unwrap();
     }
     drop(index);
     let path = bench.config.root.join("index").join(&bench.names()[0]);

@@ -5,6 +5,7 @@
 
 mod bench;
 mod flushing;
+mod index;
 mod log;
 mod marks;
 mod queue;
