@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::ErrorKind;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use common::{Bench, record, send};
 use tenonmq_protocol::message::{NewRecord, RecordView};
@@ -207,4 +208,62 @@ fn a_synchronous_flush_of_what_cannot_be_written_is_tried_again() {
     bench.fs.heal(Op::WriteReserved);
     store.flush().expect("the store is not poisoned");
     assert_eq!(bodies(&store), [b"one"]);
+}
+
+#[test]
+fn many_senders_that_gather_and_readers_see_every_message_once_and_in_order() {
+    const SENDERS: u32 = 4;
+    const EACH: u32 = 300;
+    let bench = Bench::new();
+    let store = &bench.open();
+    std::thread::scope(|scope| {
+        let sender = |sender: u32| {
+            scope.spawn(move || {
+                for n in (0..EACH).step_by(5) {
+                    let bodies: Vec<_> = (n..n + 5).map(|n| [sender.to_be_bytes(), n.to_be_bytes()].concat()).collect();
+                    gather(store, &bodies.iter().map(Vec::as_slice).collect::<Vec<_>>());
+                    let end = store.watermarks().appended;
+                    store.write_out().expect("a write");
+                    assert!(store.watermarks().confirmed >= end, "what may be answered can be read");
+                }
+            })
+        };
+        let senders: Vec<_> = (0..SENDERS).map(sender).collect();
+        let (going_on, ended) = channel::<()>();
+        let follower = scope.spawn(move || follow(store, &ended));
+        let (queue, mut next, mut expected) = (store.queue("T", 0), 0, [0; SENDERS as usize]);
+        while next < i64::from(SENDERS * EACH) {
+            let is_all = senders.iter().all(std::thread::ScopedJoinHandle::is_finished);
+            let fetched = store.fetch(&queue, next, FetchLimits::new(32, 1 << 20), |_| true);
+            assert!(!is_all || fetched.count > 0, "nothing comes behind {next}: {:?}", fetched.status);
+            for record in fetched.records.iter().flat_map(|slice| RecordView::iter_all(slice)) {
+                let record = record.expect("a record");
+                assert_eq!(record.queue_offset(), next);
+                let number = |part: &[u8]| part.first_chunk().map(|part| u32::from_be_bytes(*part)).expect("a number");
+                let (sender, n) = record.body().split_at(4);
+                let expected = &mut expected[number(sender) as usize];
+                assert_eq!(number(n), *expected);
+                (*expected, next) = (*expected + 1, next + 1);
+            }
+        }
+        drop(going_on);
+        let followed = follower.join().expect("the follower ends");
+        assert_eq!(followed.len() as u64, store.watermarks().confirmed);
+        let (_, at_once) = channel();
+        assert!(followed == follow(store, &at_once), "what could be read does not change");
+    });
+}
+
+/// What the log says from its beginning on, until whoever holds the other end lets go and nothing is left.
+fn follow(store: &Store, ended: &Receiver<()>) -> Vec<u8> {
+    let (mut reader, mut followed) = (store.log_reader(0), Vec::new());
+    loop {
+        let is_last = ended.try_recv() == Err(TryRecvError::Disconnected);
+        while let Some(piece) = reader.next(4096) {
+            followed.extend_from_slice(&piece);
+        }
+        if is_last {
+            return followed;
+        }
+    }
 }
