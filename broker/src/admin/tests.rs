@@ -68,7 +68,7 @@ fn queue(queue_id: i32) -> MessageQueue {
 
 #[tokio::test]
 async fn a_message_is_found_by_its_key_as_soon_as_it_is_stored() {
-    let broker = TestBroker::new();
+    let broker = TestBroker::with(&[("messageIndexEnable", "true")]);
     broker.topic("orders", 1);
     for n in 0..20 {
         let key = format!("order-{n}");

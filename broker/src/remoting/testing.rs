@@ -137,7 +137,8 @@ impl TestBroker {
         let mut store = StoreConfig::new(folder.path());
         store.segment_size = 1 << 20;
         store.consume_queue_file_size = 20 * 1000;
-        store.index_enabled = false;
+        store.index_enabled = settings.contains(&("messageIndexEnable", "true"));
+        (store.index_slots, store.index_entries) = (1000, 1000);
         store.reserve_bytes = 0;
         if folder.path().join("timerwheel.gz").exists() {
             // the sizes of the golden data
